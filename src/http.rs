@@ -1,0 +1,14 @@
+//! The wire contract: the only place that knows paths, headers, bodies and status codes.
+
+mod body;
+mod caller;
+mod endpoints;
+mod failure;
+mod observe;
+mod openapi;
+
+pub use endpoints::{
+    RequestPowers, TemplatePowers, ValidatePowers, all_endpoints, request_endpoint,
+    template_endpoint, validate_endpoint,
+};
+pub use openapi::openapi;

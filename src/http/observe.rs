@@ -1,0 +1,79 @@
+//! What every call has in common: its id, its headers, and its one line in the log.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, HeaderName};
+use lambda_http::RequestExt as _;
+use tracing::Instrument as _;
+use tracing::field::Empty;
+use uuid::{Builder, Uuid};
+
+use crate::entropy;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What came of a call, as the log tells it; an extension of its response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome(pub(super) &'static str);
+
+/// Gives the call its id, runs it, and writes its line.
+///
+/// The line has `outcome`, `status` and `duration_ms`; its span has `call_id`, `method`, `path` and,
+/// as far as they became known, `client`, `request_id`, `country` and `parts`. The path is that of
+/// the route, never the caller's own text.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the duration of a call is measured here and decides nothing"
+)]
+pub(super) async fn observe(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let call_id = call_id(&request);
+    let path = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("unmatched", MatchedPath::as_str);
+    let span = tracing::info_span!(
+        "call",
+        call_id,
+        method = request.method().as_str(),
+        path,
+        client = Empty,
+        request_id = Empty,
+        country = Empty,
+        parts = Empty,
+    );
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let outcome = response
+        .extensions()
+        .get::<Outcome>()
+        .map_or("UNKNOWN", |outcome| outcome.0);
+    let duration_ms = started.elapsed().as_secs_f64() * 1e3;
+    span.in_scope(|| {
+        tracing::info!(
+            outcome,
+            status = response.status().as_u16(),
+            duration_ms,
+            "answered"
+        );
+    });
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(call_id) = HeaderValue::try_from(call_id) {
+        headers.insert(X_REQUEST_ID, call_id);
+    }
+    response
+}
+
+/// The Lambda invocation's id, by which AWS's own log lines name the call; else a random UUID, or
+/// the nil one when the system has no random numbers.
+fn call_id(request: &Request) -> String {
+    if let Some(context) = request.lambda_context_ref() {
+        return context.request_id.clone();
+    }
+    let id = entropy::bytes().map_or(Uuid::nil(), |b| Builder::from_random_bytes(b).into_uuid());
+    id.to_string()
+}

@@ -1,0 +1,361 @@
+//! The stack's secret: the peppers that codes are digested with and the key that recipients are.
+//!
+//! Codes are written under `current` and accepted under all three peppers. A rotation shifts the
+//! window (previous ← current ← next ← new), so a function that has not read the new secret yet
+//! already knows, as its `next`, the pepper that the others now write with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+use serde::Deserialize;
+use sha2::Sha256;
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+use crate::aws::AwsError;
+use crate::client::ClientId;
+use crate::clock::Timestamp;
+use crate::code::{Code, Guess};
+use crate::phone::PhoneNumber;
+use crate::verification::RequestId;
+
+/// How long a function works with the secret that it has read.
+const READ_EVERY: Duration = Duration::from_hours(1);
+
+/// How long it waits after a failed reading, while the one it has still serves.
+const RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// An HMAC-SHA-256, the only thing that is stored of a code or of a phone number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// 43 characters of URL-safe Base64, as it is stored.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        BASE64URL_NOPAD.encode(&self.0)
+    }
+}
+
+/// The digests of one guess under the three peppers.
+#[derive(Clone, Copy, Debug)]
+pub struct GuessDigests {
+    /// Under the pepper that codes are written with.
+    pub current: Digest,
+    /// Under the pepper of the next rotation.
+    pub next: Digest,
+    /// Under the pepper of the last rotation.
+    pub previous: Digest,
+}
+
+/// The keys themselves; they cannot be printed.
+#[derive(Debug)]
+pub struct Secret {
+    next: Key,
+    current: Key,
+    previous: Key,
+    recipient: Key,
+}
+
+/// A key of 32 bytes.
+#[derive(Debug)]
+struct Key(SecretBox<[u8; 32]>);
+
+/// The two forms in which the secret is stored.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    /// As a rotation writes it: 32 bytes each, in URL-safe Base64.
+    Window {
+        next: SecretString,
+        current: SecretString,
+        previous: SecretString,
+        recipient: SecretString,
+    },
+    /// As the stack makes it: random text that all four are derived from until the first rotation.
+    Seed { seed: SecretString },
+}
+
+/// The stored text is not a secret of this product. Its content is not told.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error(
+    "the secret is neither {{\"seed\"}} nor {{\"next\",\"current\",\"previous\",\"recipient\"}} of 32 bytes each"
+)]
+pub struct MalformedSecret;
+
+/// The shortest seed: 43 characters of 62 carry 256 bits.
+const SEED_LENGTH: usize = 43;
+
+impl Secret {
+    /// Reads the secret as it is stored, in JSON.
+    ///
+    /// # Errors
+    /// When it has neither of the two forms.
+    pub fn parse(json: &str) -> Result<Self, MalformedSecret> {
+        match serde_json::from_str(json).map_err(|_| MalformedSecret)? {
+            Stored::Window {
+                next,
+                current,
+                previous,
+                recipient,
+            } => Ok(Self {
+                next: Key::decode(&next)?,
+                current: Key::decode(&current)?,
+                previous: Key::decode(&previous)?,
+                recipient: Key::decode(&recipient)?,
+            }),
+            Stored::Seed { seed } if seed.expose_secret().len() >= SEED_LENGTH => Ok(Self {
+                next: Key::derive(&seed, "next")?,
+                current: Key::derive(&seed, "current")?,
+                previous: Key::derive(&seed, "previous")?,
+                recipient: Key::derive(&seed, "recipient")?,
+            }),
+            Stored::Seed { .. } => Err(MalformedSecret),
+        }
+    }
+
+    /// The digest that a new code is stored as.
+    #[must_use]
+    pub fn code_digest(&self, client: &ClientId, id: RequestId, code: &Code) -> Digest {
+        self.current.code_digest(client, id, code.expose())
+    }
+
+    /// The digests that a guess could be stored as.
+    #[must_use]
+    pub fn guess_digests(&self, client: &ClientId, id: RequestId, guess: &Guess) -> GuessDigests {
+        GuessDigests {
+            current: self.current.code_digest(client, id, guess.expose()),
+            next: self.next.code_digest(client, id, guess.expose()),
+            previous: self.previous.code_digest(client, id, guess.expose()),
+        }
+    }
+
+    /// What a client's recipient is known by.
+    #[must_use]
+    pub fn recipient_digest(&self, client: &ClientId, number: &PhoneNumber) -> Digest {
+        self.recipient
+            .digest(&[client.as_str().as_bytes(), number.expose().as_bytes()])
+    }
+}
+
+impl Key {
+    fn decode(encoded: &SecretString) -> Result<Self, MalformedSecret> {
+        let bytes = BASE64URL_NOPAD
+            .decode(encoded.expose_secret().as_bytes())
+            .map_err(|_| MalformedSecret)?;
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| MalformedSecret)?;
+        Ok(Self(SecretBox::new(Box::new(bytes))))
+    }
+
+    /// HKDF-SHA-256 (RFC 5869), the key's name as its context.
+    fn derive(seed: &SecretString, name: &str) -> Result<Self, MalformedSecret> {
+        let mut bytes = Box::new([0; 32]);
+        Hkdf::<Sha256>::new(None, seed.expose_secret().as_bytes())
+            .expand(name.as_bytes(), bytes.as_mut())
+            .map_err(|_| MalformedSecret)?;
+        Ok(Self(SecretBox::new(bytes)))
+    }
+
+    fn code_digest(&self, client: &ClientId, id: RequestId, code: &str) -> Digest {
+        self.digest(&[client.as_str().as_bytes(), id.as_bytes(), code.as_bytes()])
+    }
+
+    /// HMAC-SHA-256 (RFC 2104) of the fields, each after its length, so that no two lists of fields
+    /// make the same message.
+    fn digest(&self, fields: &[&[u8]]) -> Digest {
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(self.0.expose_secret());
+        let mut mac = Hmac::<Sha256>::new(&block.into());
+        for field in fields {
+            mac.update(&(field.len() as u64).to_be_bytes());
+            mac.update(field);
+        }
+        Digest(mac.finalize().into_bytes().into())
+    }
+}
+
+/// Reads the secret from Secrets Manager, at start and every hour; clones share one reading.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    client: aws_sdk_secretsmanager::Client,
+    id: Arc<str>,
+    reading: Arc<Mutex<Option<Reading>>>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    secret: Arc<Secret>,
+    next_at: Timestamp,
+}
+
+/// The secret could not be had.
+#[derive(Debug, Error)]
+pub enum SecretError {
+    /// Secrets Manager did not give it.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// It gave something else.
+    #[error(transparent)]
+    Malformed(#[from] MalformedSecret),
+}
+
+impl Secrets {
+    /// The secret named `id`, its ARN or its name.
+    #[must_use]
+    pub fn new(client: aws_sdk_secretsmanager::Client, id: &str) -> Self {
+        Self {
+            client,
+            id: id.into(),
+            reading: Arc::default(),
+        }
+    }
+
+    /// The secret as it was read within the last hour; an older one serves on while a new one
+    /// cannot be had.
+    ///
+    /// # Errors
+    /// When none was ever read and none can be had now.
+    pub async fn get(&self, now: Timestamp) -> Result<Arc<Secret>, SecretError> {
+        let mut reading = self.reading.lock().await;
+        if let Some(reading) = reading.as_ref().filter(|reading| now < reading.next_at) {
+            return Ok(Arc::clone(&reading.secret));
+        }
+        match (self.read().await, reading.as_mut()) {
+            (Ok(secret), _) => {
+                let secret = Arc::new(secret);
+                *reading = Some(Reading {
+                    secret: Arc::clone(&secret),
+                    next_at: now.plus(READ_EVERY),
+                });
+                Ok(secret)
+            }
+            (Err(error), Some(old)) => {
+                tracing::warn!(%error, "the secret could not be read again; the one at hand serves on");
+                old.next_at = now.plus(RETRY_AFTER);
+                Ok(Arc::clone(&old.secret))
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    async fn read(&self) -> Result<Secret, SecretError> {
+        let answer = self
+            .client
+            .get_secret_value()
+            .secret_id(&*self.id)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("GetSecretValue", &error))?;
+        Ok(Secret::parse(answer.secret_string().unwrap_or_default())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(next: u8, current: u8, previous: u8) -> Secret {
+        let key = |byte| BASE64URL_NOPAD.encode(&[byte; 32]);
+        let json = serde_json::json!({
+            "next": key(next), "current": key(current), "previous": key(previous), "recipient": key(9),
+        });
+        Secret::parse(&json.to_string()).unwrap()
+    }
+
+    fn demo() -> ClientId {
+        ClientId::parse("demo").unwrap()
+    }
+
+    #[test]
+    fn a_rotation_never_separates_a_code_from_its_guess() {
+        let (before, after) = (window(2, 1, 0), window(3, 2, 1));
+        let (id, code) = (RequestId::random().unwrap(), Code::random(6).unwrap());
+        let guess = Guess::new(code.expose());
+        let written_before = before.code_digest(&demo(), id, &code);
+        let written_after = after.code_digest(&demo(), id, &code);
+        assert_eq!(
+            after.guess_digests(&demo(), id, &guess).previous,
+            written_before
+        );
+        assert_eq!(
+            before.guess_digests(&demo(), id, &guess).next,
+            written_after
+        );
+        assert_eq!(
+            after.guess_digests(&demo(), id, &guess).current,
+            written_after
+        );
+    }
+
+    #[test]
+    fn a_digest_is_bound_to_its_client_and_its_request() {
+        let secret = window(2, 1, 0);
+        let (id, code) = (RequestId::random().unwrap(), Code::random(6).unwrap());
+        let digest = secret.code_digest(&demo(), id, &code);
+        let other = ClientId::parse("other").unwrap();
+        assert_ne!(secret.code_digest(&other, id, &code), digest);
+        assert_ne!(
+            secret.code_digest(&demo(), RequestId::random().unwrap(), &code),
+            digest
+        );
+    }
+
+    #[test]
+    fn fields_do_not_run_into_each_other() {
+        let key = window(2, 1, 0).current;
+        assert_ne!(key.digest(&[b"ab", b"c"]), key.digest(&[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn the_digest_is_hmac_sha_256() {
+        // RFC 4231 §4.2: twenty bytes 0x0b as the key are thirty-two with zeros behind; the data
+        // is checked through a bare MAC because our messages carry lengths.
+        let mut block = [0; 64];
+        block[..20].copy_from_slice(&[0x0b; 20]);
+        let mut mac = Hmac::<Sha256>::new(&block.into());
+        mac.update(b"Hi There");
+        let hex = data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes());
+        assert_eq!(
+            hex,
+            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
+        );
+    }
+
+    #[test]
+    fn a_seed_gives_four_different_keys_and_always_the_same() {
+        let json = format!(r#"{{"seed":"{}"}}"#, "s".repeat(64));
+        let (one, two) = (Secret::parse(&json).unwrap(), Secret::parse(&json).unwrap());
+        let keys = [&one.next, &one.current, &one.previous, &one.recipient];
+        let exposed = keys.map(|key| *key.0.expose_secret());
+        let distinct: std::collections::HashSet<_> = exposed.iter().collect();
+        assert_eq!(distinct.len(), 4);
+        assert_eq!(one.current.0.expose_secret(), two.current.0.expose_secret());
+    }
+
+    #[test]
+    fn a_malformed_secret_is_refused_and_not_told() {
+        for json in [
+            "",
+            "{}",
+            r#"{"seed":"short"}"#,
+            r#"{"next":"a","current":"b","previous":"c","recipient":"d"}"#,
+        ] {
+            let error = Secret::parse(json).unwrap_err();
+            assert!(!error.to_string().contains("short"));
+        }
+    }
+
+    #[test]
+    fn a_secret_does_not_print() {
+        let json = format!(r#"{{"seed":"{}"}}"#, "s".repeat(64));
+        let printed = format!("{:?}", Secret::parse(&json).unwrap());
+        assert!(
+            printed.contains("REDACTED") && !printed.contains("[1"),
+            "{printed}"
+        );
+    }
+}

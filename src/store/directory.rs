@@ -1,0 +1,232 @@
+//! The directory: clients and their templates. Small, durable, and read far more than written.
+//!
+//! | pk | sk | holds |
+//! |---|---|---|
+//! | `CLIENT#<id>` | `PROFILE` | [`Profile`] |
+//! | `CLIENT#<id>` | `TEMPLATE#<uuid>` | [`TemplateFields`] |
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use lru::LruCache;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::aws::{AwsError, CALL_TIMEOUT};
+use crate::client::{Client, ClientId, Profile};
+use crate::clock::Timestamp;
+use crate::template::{Template, TemplateFields};
+
+/// How long a function works with what it has read of a client; so long may a change by the
+/// operator take to arrive.
+const KEEP: Duration = Duration::from_secs(30);
+
+/// How many clients one function remembers, those that do not exist among them.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
+
+const PROFILE: &str = "PROFILE";
+
+/// The directory table and what was lately read of it; clones share both.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    dynamodb: aws_sdk_dynamodb::Client,
+    table: Arc<str>,
+    read: Arc<Mutex<LruCache<ClientId, Read>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Read {
+    client: Option<Arc<Client>>,
+    until: Timestamp,
+}
+
+/// The directory could not be read or written.
+#[derive(Debug, Error)]
+pub enum DirectoryError {
+    /// DynamoDB did not do it.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// An item is not of the product's form.
+    #[error("the directory's item {sort_key} of client {client} is malformed")]
+    Malformed {
+        /// Whose item it is.
+        client: ClientId,
+        /// Which one.
+        sort_key: String,
+        /// What is wrong with it.
+        source: serde_dynamo::Error,
+    },
+}
+
+/// The key of an item.
+#[derive(Serialize, Deserialize)]
+struct Key {
+    pk: String,
+    sk: String,
+}
+
+/// An item: its key beside its content.
+#[derive(Serialize, Deserialize)]
+struct Item<T> {
+    #[serde(flatten)]
+    key: Key,
+    #[serde(flatten)]
+    content: T,
+}
+
+impl Directory {
+    /// The directory in `table`.
+    #[must_use]
+    pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: &str) -> Self {
+        Self {
+            dynamodb,
+            table: table.into(),
+            read: Arc::new(Mutex::new(LruCache::new(REMEMBERED))),
+        }
+    }
+
+    /// The client of that name with its templates, as they were within the last 30 seconds; `None`
+    /// when there is none.
+    ///
+    /// # Errors
+    /// When it was not read lately and cannot be read now.
+    pub async fn client(
+        &self,
+        id: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Client>>, DirectoryError> {
+        if let Some(read) = self.remembered(id, now) {
+            return Ok(read.client);
+        }
+        let client = self.query(id).await?.map(Arc::new);
+        let read = Read {
+            client: client.clone(),
+            until: now.plus(KEEP),
+        };
+        let mut reads = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        reads.put(id.clone(), read);
+        Ok(client)
+    }
+
+    fn remembered(&self, id: &ClientId, now: Timestamp) -> Option<Read> {
+        let mut reads = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        reads.get(id).filter(|read| now < read.until).cloned()
+    }
+
+    /// One `Query` for everything of a client: a round trip, and half a read unit per 4 KB.
+    async fn query(&self, id: &ClientId) -> Result<Option<Client>, DirectoryError> {
+        let pages = self
+            .dynamodb
+            .query()
+            .table_name(&*self.table)
+            .key_condition_expression("pk = :client")
+            .expression_attribute_values(":client", AttributeValue::S(partition(id)))
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>();
+        // All pages together must not take longer than a call may.
+        let items = tokio::time::timeout(CALL_TIMEOUT, pages)
+            .await
+            .map_err(|_| AwsError::timed_out("Query"))?
+            .map_err(|error| AwsError::new("Query", &error))?;
+        let mut profile = None;
+        let mut templates = Vec::new();
+        for item in items {
+            if item
+                .get("sk")
+                .and_then(|sk| sk.as_s().ok())
+                .is_some_and(|sk| sk == PROFILE)
+            {
+                profile = Some(read::<Profile>(id, item)?);
+            } else {
+                let fields = read::<TemplateFields>(id, item)?;
+                let template = fields.id;
+                match Template::try_from(fields) {
+                    Ok(template) => templates.push(template),
+                    Err(error) => {
+                        tracing::error!(client = %id, %template, %error, "a stored template is not valid and is left out");
+                    }
+                }
+            }
+        }
+        templates.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(profile.map(|profile| Client {
+            id: id.clone(),
+            profile,
+            templates,
+        }))
+    }
+
+    /// Writes a client's profile over the one that is there.
+    ///
+    /// # Errors
+    /// When DynamoDB does not take it.
+    pub async fn put_profile(
+        &self,
+        id: &ClientId,
+        profile: &Profile,
+    ) -> Result<(), DirectoryError> {
+        self.put(id, PROFILE.to_owned(), profile).await
+    }
+
+    /// Writes a client's template over the one of its id.
+    ///
+    /// # Errors
+    /// When DynamoDB does not take it.
+    pub async fn put_template(
+        &self,
+        id: &ClientId,
+        template: &TemplateFields,
+    ) -> Result<(), DirectoryError> {
+        self.put(id, format!("TEMPLATE#{}", template.id), template)
+            .await
+    }
+
+    async fn put<T: Serialize>(
+        &self,
+        client: &ClientId,
+        sort_key: String,
+        content: &T,
+    ) -> Result<(), DirectoryError> {
+        let item = Item {
+            key: Key {
+                pk: partition(client),
+                sk: sort_key.clone(),
+            },
+            content,
+        };
+        let item = serde_dynamo::to_item(item).map_err(|source| DirectoryError::Malformed {
+            client: client.clone(),
+            sort_key,
+            source,
+        })?;
+        self.dynamodb
+            .put_item()
+            .table_name(&*self.table)
+            .set_item(Some(item))
+            .send()
+            .await
+            .map_err(|error| AwsError::new("PutItem", &error))?;
+        Ok(())
+    }
+}
+
+fn partition(client: &ClientId) -> String {
+    format!("CLIENT#{client}")
+}
+
+fn read<'a, T: Deserialize<'a>>(
+    client: &ClientId,
+    item: HashMap<String, AttributeValue>,
+) -> Result<T, DirectoryError> {
+    let sort_key = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned();
+    serde_dynamo::from_item(item).map_err(|source| DirectoryError::Malformed {
+        client: client.clone(),
+        sort_key: sort_key.unwrap_or_default(),
+        source,
+    })
+}

@@ -1,0 +1,414 @@
+//! Message templates: what is said, by whom, and how long a code lives.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::code::Code;
+
+/// The placeholder that the code takes; a parameter of this name is ignored.
+pub const CODE: &str = "code";
+
+/// How long a code may live, in seconds. The upper bound is also the longest that NIST SP 800-63B-4
+/// §3.1.3.2 allows an out-of-band secret to be valid (10 minutes).
+pub const TTL_SECONDS: RangeInclusive<u32> = 30..=600;
+
+/// How many digits a code may have. NIST SP 800-63B-4 §3.1.3.2 asks for at least six.
+pub const CODE_LENGTH: RangeInclusive<u8> = 4..=10;
+
+/// How many guesses at one code a template may allow.
+pub const MAX_ATTEMPTS: RangeInclusive<u8> = 1..=10;
+
+/// The name of a template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TemplateId(Uuid);
+
+impl TemplateId {
+    /// Reads a UUID in its hyphenated form; anything else names no template.
+    #[must_use]
+    pub fn parse(written: &str) -> Option<Self> {
+        parse_hyphenated(written).map(Self)
+    }
+}
+
+impl fmt::Display for TemplateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Reads a UUID written as RFC 9562 §4 does, in either case.
+pub(crate) fn parse_hyphenated(written: &str) -> Option<Uuid> {
+    (written.len() == uuid::fmt::Hyphenated::LENGTH)
+        .then(|| Uuid::try_parse(written).ok())
+        .flatten()
+}
+
+/// One of a client's message templates; every field is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// What a request names it by.
+    pub id: TemplateId,
+    /// What people call it.
+    pub name: String,
+    /// Who the message comes from.
+    pub from: Sender,
+    /// What the message says.
+    pub text: TemplateText,
+    /// How long a code lives.
+    pub ttl: Duration,
+    /// How many digits a code has.
+    pub code_length: u8,
+    /// How many guesses at one code are allowed.
+    pub max_attempts: u8,
+}
+
+/// A template as it is stored or typed in, before its fields are known to be valid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateFields {
+    /// A UUID.
+    pub id: TemplateId,
+    /// Any text that is not empty.
+    pub name: String,
+    /// A [`Sender`].
+    pub from: String,
+    /// A [`TemplateText`].
+    pub text: String,
+    /// In seconds, within [`TTL_SECONDS`].
+    #[serde(default = "default_ttl")]
+    pub ttl: u32,
+    /// Within [`CODE_LENGTH`].
+    #[serde(default = "default_code_length")]
+    pub code_length: u8,
+    /// Within [`MAX_ATTEMPTS`].
+    #[serde(default = "default_max_attempts")]
+    pub max_attempts: u8,
+}
+
+/// The wire contract's default life of a code.
+fn default_ttl() -> u32 {
+    300
+}
+
+/// The wire contract's default length of a code.
+fn default_code_length() -> u8 {
+    6
+}
+
+/// The wire contract's default number of guesses.
+fn default_max_attempts() -> u8 {
+    5
+}
+
+/// The field of a template that is not valid, and why.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum TemplateError {
+    /// An empty name.
+    #[error("name: must not be empty")]
+    Name,
+    /// No such sender.
+    #[error("from: {0}")]
+    From(#[from] SenderError),
+    /// A text that cannot be rendered.
+    #[error("text: {0}")]
+    Text(#[from] TextError),
+    /// A life out of bounds.
+    #[error("ttl: must be {} to {} seconds", TTL_SECONDS.start(), TTL_SECONDS.end())]
+    Ttl,
+    /// A length out of bounds.
+    #[error("code_length: must be {} to {} digits", CODE_LENGTH.start(), CODE_LENGTH.end())]
+    CodeLength,
+    /// A number of guesses out of bounds.
+    #[error("max_attempts: must be {} to {}", MAX_ATTEMPTS.start(), MAX_ATTEMPTS.end())]
+    MaxAttempts,
+}
+
+impl TryFrom<TemplateFields> for Template {
+    type Error = TemplateError;
+
+    fn try_from(fields: TemplateFields) -> Result<Self, TemplateError> {
+        if fields.name.is_empty() {
+            return Err(TemplateError::Name);
+        }
+        if !TTL_SECONDS.contains(&fields.ttl) {
+            return Err(TemplateError::Ttl);
+        }
+        if !CODE_LENGTH.contains(&fields.code_length) {
+            return Err(TemplateError::CodeLength);
+        }
+        if !MAX_ATTEMPTS.contains(&fields.max_attempts) {
+            return Err(TemplateError::MaxAttempts);
+        }
+        Ok(Self {
+            id: fields.id,
+            name: fields.name,
+            from: Sender::parse(&fields.from)?,
+            text: TemplateText::parse(&fields.text)?,
+            ttl: Duration::from_secs(fields.ttl.into()),
+            code_length: fields.code_length,
+            max_attempts: fields.max_attempts,
+        })
+    }
+}
+
+/// Who a message comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// An alphanumeric sender id: 2–11 ASCII letters and digits, at least one of them a letter.
+    Id(String),
+    /// A short code (3–9 digits) or a number of 9–15 digits, in E.164 form where it has a `+`.
+    Number(String),
+}
+
+/// The text is no sender.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error(
+    "must be 2 to 11 letters and digits with at least one letter, or 3 to 15 digits with an optional +"
+)]
+pub struct SenderError;
+
+impl Sender {
+    /// Reads a sender.
+    ///
+    /// # Errors
+    /// When `written` has none of the forms.
+    pub fn parse(written: &str) -> Result<Self, SenderError> {
+        let digits = written.strip_prefix('+').unwrap_or(written);
+        if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            let shortest = if digits.len() == written.len() { 3 } else { 9 };
+            return (shortest..=15)
+                .contains(&digits.len())
+                .then(|| Self::Number(written.to_owned()))
+                .ok_or(SenderError);
+        }
+        let fits = (2..=11).contains(&written.len());
+        (fits && written.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+            .then(|| Self::Id(written.to_owned()))
+            .ok_or(SenderError)
+    }
+
+    /// The sender as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Id(sender) | Self::Number(sender) => sender,
+        }
+    }
+}
+
+/// A text with placeholders `${name}`, of which `${code}` stands exactly once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TemplateText {
+    source: String,
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    Placeholder(String),
+}
+
+/// Why a text is no template.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum TextError {
+    /// A `${` that is no placeholder.
+    #[error("'${{' must be followed by a name of letters, digits and '_', and '}}'")]
+    Placeholder,
+    /// No `${code}`, or more than one.
+    #[error("must contain ${{code}} exactly once")]
+    Code,
+}
+
+impl TemplateText {
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// When a placeholder is malformed, or `${code}` does not stand exactly once.
+    pub fn parse(source: &str) -> Result<Self, TextError> {
+        let mut segments = Vec::new();
+        let mut rest = source;
+        while let Some((literal, after)) = rest.split_once("${") {
+            let (name, after) = after.split_once('}').ok_or(TextError::Placeholder)?;
+            let well_formed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            if name.is_empty() || !name.bytes().all(well_formed) {
+                return Err(TextError::Placeholder);
+            }
+            segments.push(Segment::Literal(literal.to_owned()));
+            segments.push(Segment::Placeholder(name.to_owned()));
+            rest = after;
+        }
+        segments.push(Segment::Literal(rest.to_owned()));
+        let text = Self {
+            source: source.to_owned(),
+            segments,
+        };
+        match text.placeholders().filter(|name| *name == CODE).count() {
+            1 => Ok(text),
+            _ => Err(TextError::Code),
+        }
+    }
+
+    /// The text as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.source
+    }
+
+    /// The names of the placeholders, in order, `code` among them.
+    pub fn placeholders(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Placeholder(name) => Some(name.as_str()),
+            Segment::Literal(_) => None,
+        })
+    }
+
+    /// Puts the code and the parameters into their places, in one pass: a placeholder inside a
+    /// value stays as it is.
+    ///
+    /// # Errors
+    /// The names of the placeholders that have no value, in order, each once.
+    pub fn render(
+        &self,
+        code: &Code,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<String, MissingParameters> {
+        let mut text = String::with_capacity(self.source.len());
+        let mut missing = Vec::new();
+        for segment in &self.segments {
+            match segment {
+                Segment::Literal(literal) => text.push_str(literal),
+                Segment::Placeholder(name) if name == CODE => text.push_str(code.expose()),
+                Segment::Placeholder(name) => match parameters.get(name) {
+                    Some(value) => text.push_str(value),
+                    None if missing.contains(name) => {}
+                    None => missing.push(name.clone()),
+                },
+            }
+        }
+        if missing.is_empty() {
+            Ok(text)
+        } else {
+            Err(MissingParameters(missing))
+        }
+    }
+}
+
+/// The placeholders that a request gave no value for.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("no value for the placeholders {0:?}")]
+pub struct MissingParameters(pub Vec<String>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(text: &str, parameters: &[(&str, &str)]) -> Result<String, MissingParameters> {
+        let code = Code::random(6).unwrap();
+        let parameters = parameters
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let text = TemplateText::parse(text).unwrap();
+        let rendered = text.render(&code, &parameters)?;
+        Ok(rendered.replace(code.expose(), "CODE"))
+    }
+
+    #[test]
+    fn every_placeholder_is_replaced_once() {
+        let parameters = [
+            ("brand", "${code} ${amount}"),
+            ("amount", "12.50"),
+            ("code", "0"),
+        ];
+        assert_eq!(
+            render(
+                "${brand}: pay ${amount} with ${code}. ${amount}",
+                &parameters
+            )
+            .unwrap(),
+            "${code} ${amount}: pay 12.50 with CODE. 12.50"
+        );
+    }
+
+    #[test]
+    fn placeholders_without_a_value_are_all_named_once() {
+        let missing = render("${b} ${code} ${a} ${b}", &[]).unwrap_err();
+        assert_eq!(missing.0, ["b", "a"]);
+    }
+
+    #[test]
+    fn a_text_holds_the_code_exactly_once() {
+        for text in ["", "your code", "${code} ${code}"] {
+            assert_eq!(TemplateText::parse(text), Err(TextError::Code), "{text}");
+        }
+        for text in ["${code", "${} ${code}", "${a b} ${code}", "${${code}}"] {
+            assert_eq!(
+                TemplateText::parse(text),
+                Err(TextError::Placeholder),
+                "{text}"
+            );
+        }
+        assert!(TemplateText::parse("$5 {x} ${code}").is_ok());
+    }
+
+    #[test]
+    fn a_sender_is_an_id_a_short_code_or_a_number() {
+        for id in ["AB", "Twofa", "1a", "ABCDEFGHIJK"] {
+            assert_eq!(Sender::parse(id), Ok(Sender::Id(id.to_owned())));
+        }
+        for number in ["123", "12345", "+447400123456", "447400123456"] {
+            assert_eq!(Sender::parse(number), Ok(Sender::Number(number.to_owned())));
+        }
+        for neither in [
+            "",
+            "A",
+            "12",
+            "ABCDEFGHIJKL",
+            "Two fa",
+            "Zwölf",
+            "+12345678",
+            "1234567890123456",
+        ] {
+            assert_eq!(Sender::parse(neither), Err(SenderError), "{neither}");
+        }
+    }
+
+    /// What makes a valid template invalid.
+    type Fault = fn(&mut TemplateFields);
+
+    #[test]
+    fn every_field_has_its_bounds() {
+        let fields = TemplateFields {
+            id: TemplateId(Uuid::nil()),
+            name: "Login".to_owned(),
+            from: "Twofa".to_owned(),
+            text: "${code}".to_owned(),
+            ttl: 30,
+            code_length: 4,
+            max_attempts: 1,
+        };
+        assert!(Template::try_from(fields.clone()).is_ok());
+        let faults: [(TemplateError, Fault); 8] = [
+            (TemplateError::Name, |f| f.name.clear()),
+            (TemplateError::From(SenderError), |f| f.from.clear()),
+            (TemplateError::Text(TextError::Code), |f| f.text.clear()),
+            (TemplateError::Ttl, |f| f.ttl = 29),
+            (TemplateError::Ttl, |f| f.ttl = 601),
+            (TemplateError::CodeLength, |f| f.code_length = 3),
+            (TemplateError::MaxAttempts, |f| f.max_attempts = 0),
+            (TemplateError::MaxAttempts, |f| f.max_attempts = 11),
+        ];
+        for (error, break_it) in faults {
+            let mut broken = fields.clone();
+            break_it(&mut broken);
+            assert_eq!(Template::try_from(broken), Err(error));
+        }
+    }
+}
