@@ -1,0 +1,202 @@
+//! One endpoint for the two services that the laptop answers itself: `Publish` of Amazon SNS, which
+//! fills the inbox, and `GetSecretValue` of Secrets Manager, which gives the laptop's secret.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use twofa::phone::PhoneNumber;
+use twofa::sms::Sms;
+use uuid::Uuid;
+
+use crate::inbox::{Fault, Inbox};
+
+/// The most characters that SNS takes as one message.
+const MAX_MESSAGE: usize = 1_600;
+
+/// What the two services know.
+#[derive(Clone)]
+pub struct Services {
+    /// Where published messages go.
+    pub inbox: Inbox,
+    /// The value of the one secret, whatever name it is asked for by.
+    pub secret: Arc<SecretString>,
+}
+
+/// The endpoint: Secrets Manager where a call has its target header, else SNS.
+pub fn endpoint(services: Services) -> Router {
+    Router::new()
+        .route("/", post(dispatch))
+        .with_state(services)
+}
+
+async fn dispatch(State(services): State<Services>, headers: HeaderMap, body: Bytes) -> Response {
+    match headers.get("x-amz-target").map(HeaderValue::as_bytes) {
+        Some(b"secretsmanager.GetSecretValue") => secret_value(&services.secret, &body),
+        Some(_) => {
+            let error = json!({ "__type": "UnknownOperationException" });
+            (StatusCode::BAD_REQUEST, Json(error)).into_response()
+        }
+        None => {
+            let fields = form_urlencoded::parse(&body).into_owned().collect();
+            match publish(&services.inbox, &fields) {
+                Ok(message_id) => published(&message_id),
+                Err(refusal) => refusal.into_response(),
+            }
+        }
+    }
+}
+
+/// `GetSecretValue` in AWS JSON 1.1.
+fn secret_value(secret: &SecretString, body: &[u8]) -> Response {
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let name = &request["SecretId"];
+    let answer = json!({ "ARN": name, "Name": name, "SecretString": secret.expose_secret() });
+    let content_type = [(CONTENT_TYPE, "application/x-amz-json-1.1")];
+    (content_type, answer.to_string()).into_response()
+}
+
+/// `Publish` in the AWS query protocol: the message's id, or SNS's refusal.
+fn publish(inbox: &Inbox, fields: &BTreeMap<String, String>) -> Result<String, Refusal> {
+    let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
+    if field("Action") != "Publish" {
+        return Err(Refusal::new(
+            "InvalidAction",
+            "only Publish is answered here",
+        ));
+    }
+    if let Some(fault) = inbox.next_fault() {
+        return Err(fault.into());
+    }
+    let number = PhoneNumber::parse(field("PhoneNumber"))
+        .ok()
+        .filter(|number| number.expose() == field("PhoneNumber"))
+        .ok_or(Refusal::new(
+            "InvalidParameter",
+            "PhoneNumber must be a number in E.164 form",
+        ))?;
+    let text = field("Message");
+    if text.is_empty() || text.chars().count() > MAX_MESSAGE {
+        return Err(Refusal::new(
+            "InvalidParameter",
+            "Message must have 1 to 1,600 characters",
+        ));
+    }
+    let sms = Sms::compose(text.to_owned())
+        .map_err(|_| Refusal::new("InvalidParameter", "Message takes too many parts"))?;
+    Ok(inbox.take(number.expose(), &sms, attributes(fields)))
+}
+
+/// `MessageAttributes.entry.N.Name` and `….Value.StringValue`, put together.
+fn attributes(fields: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let entries = fields.iter().filter_map(|(key, name)| {
+        let entry = key
+            .strip_prefix("MessageAttributes.entry.")?
+            .strip_suffix(".Name")?;
+        let value = fields.get(&format!(
+            "MessageAttributes.entry.{entry}.Value.StringValue"
+        ))?;
+        Some((name.clone(), value.clone()))
+    });
+    entries.collect()
+}
+
+fn published(message_id: &str) -> Response {
+    let call = Uuid::new_v4();
+    xml(
+        StatusCode::OK,
+        &format!(
+            "<PublishResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><PublishResult>\
+             <MessageId>{message_id}</MessageId></PublishResult><ResponseMetadata>\
+             <RequestId>{call}</RequestId></ResponseMetadata></PublishResponse>"
+        ),
+    )
+}
+
+fn xml(status: StatusCode, body: &str) -> Response {
+    (status, [(CONTENT_TYPE, "text/xml")], body.to_owned()).into_response()
+}
+
+/// An error as SNS answers it.
+#[derive(Clone, Copy)]
+struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: &'static str,
+}
+
+impl Refusal {
+    const fn new(code: &'static str, message: &'static str) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code,
+            message,
+        }
+    }
+}
+
+/// Codes and statuses are those of SNS's API reference: the errors of `Publish` and the common ones.
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        let (status, code, message) = match fault {
+            Fault::OptedOut => (
+                StatusCode::BAD_REQUEST,
+                "OptedOut",
+                "the phone number is opted out",
+            ),
+            Fault::InvalidParameter => (
+                StatusCode::BAD_REQUEST,
+                "InvalidParameter",
+                "a parameter is not valid",
+            ),
+            Fault::AuthorizationError => (
+                StatusCode::FORBIDDEN,
+                "AuthorizationError",
+                "no right to publish",
+            ),
+            Fault::Throttled => (StatusCode::BAD_REQUEST, "Throttling", "Rate exceeded"),
+            Fault::InternalError => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalError",
+                "SNS failed",
+            ),
+        };
+        Self {
+            status,
+            code,
+            message,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self {
+            status,
+            code,
+            message,
+        } = self;
+        let by = if status.is_server_error() {
+            "Receiver"
+        } else {
+            "Sender"
+        };
+        let call = Uuid::new_v4();
+        xml(
+            status,
+            &format!(
+                "<ErrorResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><Error>\
+                 <Type>{by}</Type><Code>{code}</Code><Message>{message}</Message></Error>\
+                 <RequestId>{call}</RequestId></ErrorResponse>"
+            ),
+        )
+    }
+}

@@ -1,0 +1,254 @@
+//! All of it, started and stopped together.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use axum::Router;
+use secrecy::SecretString;
+use serde_json::json;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use twofa::clock::Clock;
+use twofa::entropy::{self, EntropyError};
+use twofa::http::{RequestPowers, all_endpoints};
+use twofa::message_service::MessageService;
+use twofa::secret::Secrets;
+use twofa::store::{Directory, Verifications};
+
+use crate::aws::Services;
+use crate::demo::{self, DemoError};
+use crate::engine::{Engine, EngineError};
+use crate::inbox::Inbox;
+use crate::{aws, page};
+
+/// The tables' names on the laptop: their logical ids in `template.yaml`.
+pub const DIRECTORY_TABLE: &str = "DirectoryTable";
+/// See [`DIRECTORY_TABLE`].
+pub const VERIFICATIONS_TABLE: &str = "VerificationsTable";
+/// The secret's name on the laptop: its logical id in `template.yaml`.
+pub const SECRET: &str = "Secret";
+
+/// Where everything listens; port 0 is any free one.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// The API and the page.
+    pub api: SocketAddr,
+    /// DynamoDB.
+    pub dynamodb: SocketAddr,
+    /// SNS and Secrets Manager.
+    pub sns: SocketAddr,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub enum Storage {
+    /// Gone with the process.
+    Memory,
+    /// In files of this folder.
+    Folder(PathBuf),
+}
+
+/// DynamoDB, SNS and Secrets Manager without the API; they stop when this is dropped.
+pub struct Backends {
+    /// Where DynamoDB listens.
+    pub dynamodb: SocketAddr,
+    /// Where SNS and Secrets Manager listen.
+    pub sns: SocketAddr,
+    /// The messages that were sent.
+    pub inbox: Inbox,
+    tasks: JoinSet<()>,
+}
+
+/// A running cloud; it stops when it is dropped.
+pub struct Cloud {
+    /// Where everything listens, with the ports as they are.
+    pub addresses: Addresses,
+    tasks: JoinSet<()>,
+}
+
+/// The cloud could not be started.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// An address cannot be listened on, most often because its port is taken.
+    #[error("cannot listen on {address}; choose another port with {option}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The option of the command line that chooses it.
+        option: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The database could not be started.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The demo client could not be written.
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+    /// The laptop's secret could not be read or made.
+    #[error("the laptop's secret could not be read or made")]
+    Secret(#[from] io::Error),
+    /// There were no random numbers.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+impl Backends {
+    /// Starts the three services, with the tables of `template.yaml`.
+    ///
+    /// # Errors
+    /// When a port is taken, or what is stored cannot be read or made.
+    pub async fn start(
+        dynamodb: SocketAddr,
+        sns: SocketAddr,
+        storage: &Storage,
+    ) -> Result<Self, StartError> {
+        let (dynamodb, dynamodb_listener) = listen(dynamodb, "--dynamodb-port").await?;
+        let (sns, sns_listener) = listen(sns, "--sns-port").await?;
+        let (engine, secret) = match storage {
+            Storage::Memory => (Engine::in_memory()?, new_secret()?),
+            Storage::Folder(folder) => (Engine::in_folder(folder)?, kept_secret(folder)?),
+        };
+        let inbox = Inbox::default();
+        let services = Services {
+            inbox: inbox.clone(),
+            secret: Arc::new(secret),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(engine.serve(dynamodb_listener));
+        tasks.spawn(serve(sns_listener, aws::endpoint(services)));
+        Ok(Self {
+            dynamodb,
+            sns,
+            inbox,
+            tasks,
+        })
+    }
+}
+
+impl Cloud {
+    /// Starts everything and writes the demo client.
+    ///
+    /// # Errors
+    /// When a port is taken, or what is stored cannot be read or made.
+    pub async fn start(addresses: Addresses, storage: &Storage) -> Result<Self, StartError> {
+        let (api, listener) = listen(addresses.api, "--port").await?;
+        let backends = Backends::start(addresses.dynamodb, addresses.sns, storage).await?;
+        let powers = powers(backends.dynamodb, backends.sns, Clock::System);
+        demo::seed(&powers.directory).await?;
+        let mut tasks = backends.tasks;
+        tasks.spawn(serve(listener, app(powers, backends.inbox)));
+        Ok(Self {
+            addresses: Addresses {
+                api,
+                dynamodb: backends.dynamodb,
+                sns: backends.sns,
+            },
+            tasks,
+        })
+    }
+
+    /// Waits until one of the services stops, which none does by itself.
+    pub async fn stopped(&mut self) {
+        self.tasks.join_next().await;
+    }
+}
+
+/// The API, and what only the laptop has beside it.
+pub fn app(powers: RequestPowers, inbox: Inbox) -> Router {
+    page::routes(inbox).merge(all_endpoints(powers))
+}
+
+/// What the handlers may use, through the real SDK, at these addresses.
+#[must_use]
+pub fn powers(dynamodb: SocketAddr, sns: SocketAddr, clock: Clock) -> RequestPowers {
+    let dynamodb = twofa::aws::dynamodb(&sdk_config(dynamodb));
+    let sns = sdk_config(sns);
+    RequestPowers {
+        clock,
+        directory: Directory::new(dynamodb.clone(), DIRECTORY_TABLE),
+        verifications: Verifications::new(dynamodb, VERIFICATIONS_TABLE),
+        secrets: Secrets::new(twofa::aws::secrets_manager(&sns), SECRET),
+        messages: MessageService::new(twofa::aws::sns(&sns)),
+    }
+}
+
+/// An SDK that knows this address alone and nothing of the person's own AWS account.
+#[must_use]
+pub fn sdk_config(address: SocketAddr) -> SdkConfig {
+    let credentials = Credentials::from_keys("laptop", "laptop", None);
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(twofa::aws::http_client())
+        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
+            aws_smithy_async::rt::sleep::TokioSleep::new(),
+        ))
+        .endpoint_url(format!("http://{address}"))
+        .build()
+}
+
+/// Listens on `address`, which `option` of the command line chooses.
+async fn listen(
+    address: SocketAddr,
+    option: &'static str,
+) -> Result<(SocketAddr, TcpListener), StartError> {
+    let refused = |source| StartError::Listen {
+        address,
+        option,
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    Ok((listener.local_addr().map_err(refused)?, listener))
+}
+
+/// Serves `app` until the task is dropped.
+pub async fn serve(listener: TcpListener, app: Router) {
+    if let Err(error) = axum::serve(listener, app).await {
+        tracing::error!(%error, "a service stopped");
+    }
+}
+
+/// A secret as the stack makes it: a seed.
+fn new_secret() -> Result<SecretString, EntropyError> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let seed = entropy::string(64, ALPHABET)?;
+    Ok(json!({ "seed": seed }).to_string().into())
+}
+
+/// The secret in `folder`, which is made at the first start and readable by its owner alone: codes
+/// outlive a restart.
+fn kept_secret(folder: &Path) -> Result<SecretString, StartError> {
+    use secrecy::ExposeSecret as _;
+    let path = folder.join("secret.json");
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path);
+    match made {
+        Ok(mut file) => {
+            let secret = new_secret()?;
+            file.write_all(secret.expose_secret().as_bytes())?;
+            Ok(secret)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let mut kept = String::new();
+            OpenOptions::new()
+                .read(true)
+                .open(&path)?
+                .read_to_string(&mut kept)?;
+            Ok(kept.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}

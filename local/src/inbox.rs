@@ -1,0 +1,142 @@
+//! The messages that the laptop's SNS took, instead of sending them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::{Timestamp, Unit};
+use serde::Serialize;
+use tokio::sync::broadcast;
+use twofa::phone::PhoneNumber;
+use twofa::sms::{Encoding, Sms};
+use uuid::Uuid;
+
+/// How many messages are kept; the oldest go first.
+const KEPT: usize = 1_000;
+
+/// A message as the recipient's phone would show it.
+#[derive(Clone, Serialize)]
+pub struct Message {
+    /// SNS's name for it.
+    pub message_id: String,
+    /// The recipient, in E.164 form.
+    pub to: String,
+    /// The sender id or number; none where the network chooses one.
+    pub from: Option<String>,
+    /// What it says.
+    pub text: String,
+    /// How many parts the network would carry.
+    pub parts: usize,
+    /// The alphabet that the text needs.
+    pub encoding: Encoding,
+    /// When SNS took it (RFC 3339).
+    pub sent_at: Timestamp,
+    /// The message attributes that it was published with.
+    #[serde(skip)]
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// An error that SNS documents for `Publish`, to be answered instead of taking a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The number is opted out.
+    OptedOut,
+    /// A parameter is not valid.
+    InvalidParameter,
+    /// The caller has no right to publish.
+    AuthorizationError,
+    /// Too many messages.
+    Throttled,
+    /// SNS failed.
+    InternalError,
+}
+
+/// The inbox; clones share one.
+#[derive(Clone)]
+pub struct Inbox {
+    content: Arc<Mutex<Content>>,
+    arrivals: broadcast::Sender<Message>,
+}
+
+#[derive(Default)]
+struct Content {
+    messages: VecDeque<Message>,
+    faults: VecDeque<Fault>,
+    publishes: usize,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self {
+            content: Arc::default(),
+            arrivals: broadcast::channel(64).0,
+        }
+    }
+}
+
+impl Inbox {
+    /// Takes a message, newest first, and returns its id.
+    pub(crate) fn take(&self, to: &str, sms: &Sms, attributes: BTreeMap<String, String>) -> String {
+        let attribute = |name: &str| attributes.get(name).cloned();
+        let message = Message {
+            message_id: Uuid::new_v4().to_string(),
+            to: to.to_owned(),
+            from: attribute("AWS.SNS.SMS.SenderID")
+                .or_else(|| attribute("AWS.MM.SMS.OriginationNumber")),
+            text: sms.expose().to_owned(),
+            parts: sms.parts(),
+            encoding: sms.encoding(),
+            sent_at: now(),
+            attributes,
+        };
+        let mut content = self.content();
+        content.messages.push_front(message.clone());
+        content.messages.truncate(KEPT);
+        drop(content);
+        let id = message.message_id.clone();
+        // Nobody may be looking: that is no error.
+        let _ = self.arrivals.send(message);
+        id
+    }
+
+    /// The messages to `recipient`, or all, newest first.
+    #[must_use]
+    pub fn messages(&self, recipient: Option<&PhoneNumber>) -> Vec<Message> {
+        let content = self.content();
+        let to_them = |message: &&Message| recipient.is_none_or(|to| to.expose() == message.to);
+        content.messages.iter().filter(to_them).cloned().collect()
+    }
+
+    /// The messages that arrive from now on.
+    #[must_use]
+    pub fn arrivals(&self) -> broadcast::Receiver<Message> {
+        self.arrivals.subscribe()
+    }
+
+    /// Has the next publishes fail, one with each of `faults`.
+    pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.content().faults.extend(faults);
+    }
+
+    /// How often SNS was called to publish, whatever it answered.
+    #[must_use]
+    pub fn publishes(&self) -> usize {
+        self.content().publishes
+    }
+
+    /// Counts a call and gives the fault to answer it with, if there is one.
+    pub(crate) fn next_fault(&self) -> Option<Fault> {
+        let mut content = self.content();
+        content.publishes += 1;
+        content.faults.pop_front()
+    }
+
+    fn content(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The present, to the millisecond.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    now.round(Unit::Millisecond).unwrap_or(now)
+}

@@ -1,0 +1,161 @@
+//! `cargo run`: the cloud on a laptop.
+
+use std::error::Error;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::level_filters::LevelFilter;
+use twofa::telemetry;
+use twofa_local::cloud::{Addresses, Cloud, StartError, Storage};
+use twofa_local::demo::{API_KEY, LOGIN};
+
+/// Runs Twofa on this machine: the API, DynamoDB, and an SMS inbox instead of a phone network.
+#[derive(Debug, Parser)]
+#[command(name = "twofa-local", version)]
+struct Options {
+    /// The address that everything listens on
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+    /// The port of the API and the page; 0 is any free one
+    #[arg(long, default_value_t = 3000)]
+    port: u16,
+    /// The port of DynamoDB; 0 is any free one
+    #[arg(long, default_value_t = 8000)]
+    dynamodb_port: u16,
+    /// The port of SNS and Secrets Manager; 0 is any free one
+    #[arg(long, default_value_t = 4566)]
+    sns_port: u16,
+    /// The folder of the database and the laptop's secret
+    #[arg(long, default_value = ".twofa", conflicts_with = "ephemeral")]
+    data: PathBuf,
+    /// Keep everything in memory and forget it at the end
+    #[arg(long)]
+    ephemeral: bool,
+    /// The least severe level that is logged: error, warn, info or debug
+    #[arg(long, default_value = "info")]
+    log_level: LevelFilter,
+}
+
+impl Options {
+    fn addresses(&self) -> Addresses {
+        Addresses {
+            api: SocketAddr::new(self.host, self.port),
+            dynamodb: SocketAddr::new(self.host, self.dynamodb_port),
+            sns: SocketAddr::new(self.host, self.sns_port),
+        }
+    }
+
+    fn storage(&self) -> Storage {
+        if self.ephemeral {
+            Storage::Memory
+        } else {
+            Storage::Folder(self.data.clone())
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    let logging = if io::stdout().is_terminal() {
+        tracing::subscriber::set_global_default(telemetry::human(options.log_level, io::stdout))
+    } else {
+        tracing::subscriber::set_global_default(telemetry::json(options.log_level, io::stdout))
+    };
+    let ran = match logging {
+        Ok(()) => run(&options).await.map_err(Into::into),
+        Err(error) => Err(Box::<dyn Error>::from(error)),
+    };
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: &Options) -> Result<(), StartError> {
+    let mut cloud = Cloud::start(options.addresses(), &options.storage()).await?;
+    greet(&cloud.addresses, &options.storage());
+    tokio::select! {
+        () = cloud.stopped() => {}
+        () = stop_signal() => say("\nStopped.\n"),
+    }
+    Ok(())
+}
+
+/// Ctrl-C, or what `kill` and a container's end send.
+async fn stop_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => drop(interrupt.await),
+    }
+}
+
+/// Greetings and complaints go to standard error, so that standard output is the log alone.
+fn say(text: &str) {
+    // Nobody may be reading: that is no reason to stop.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+fn complain(error: &dyn Error) {
+    say(&format!("error: {error}\n"));
+    let mut source = error.source();
+    while let Some(cause) = source {
+        say(&format!("  because: {cause}\n"));
+        source = cause.source();
+    }
+}
+
+fn greet(addresses: &Addresses, storage: &Storage) {
+    let Addresses { api, dynamodb, sns } = addresses;
+    let storage = match storage {
+        Storage::Memory => "in memory".to_owned(),
+        Storage::Folder(folder) => format!("in {}", folder.display()),
+    };
+    say(&format!(
+        r#"
+Twofa runs on this machine. No SMS leaves it.
+
+  Page      http://{api}/
+  API       http://{api}/api/v1.0/2fa/
+  OpenAPI   http://{api}/openapi.json
+  Inbox     http://{api}/inbox
+  DynamoDB  http://{dynamodb} ({storage})
+  SNS       http://{sns} (and Secrets Manager)
+  API key   {API_KEY} (of the client demo; opens this machine alone)
+
+Ask for a code:
+
+  curl -sS http://{api}/api/v1.0/2fa/request -H 'X-API-KEY: {API_KEY}' \
+    -H 'Content-Type: application/json' \
+    -d '{{"to":"+44 7400 123456","template_id":"{LOGIN}"}}'
+
+Read the SMS, then have its code checked (put in the code and the request_id):
+
+  curl -sS 'http://{api}/inbox?to=%2B447400123456'
+
+  curl -sS http://{api}/api/v1.0/2fa/validate -H 'X-API-KEY: {API_KEY}' \
+    -H 'Content-Type: application/json' \
+    -d '{{"code":"CODE","request_id":"REQUEST_ID"}}'
+
+List the client's templates:
+
+  curl -sS http://{api}/api/v1.0/2fa/template -H 'X-API-KEY: {API_KEY}'
+
+Ctrl-C stops it.
+
+"#
+    ));
+}

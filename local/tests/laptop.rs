@@ -1,0 +1,282 @@
+//! The laptop's cloud, as a person at the laptop meets it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+use std::time::Duration;
+
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use twofa_local::cloud::{Addresses, Cloud, Storage};
+use twofa_local::demo::{API_KEY, LOGIN};
+
+fn anywhere() -> Addresses {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Addresses {
+        api: any,
+        dynamodb: any,
+        sns: any,
+    }
+}
+
+async fn start(storage: &Storage) -> (Cloud, String) {
+    let cloud = Cloud::start(anywhere(), storage).await.unwrap();
+    let api = format!("http://{}", cloud.addresses.api);
+    (cloud, api)
+}
+
+fn http() -> Client {
+    Client::builder().no_proxy().build().unwrap()
+}
+
+async fn post(api: &str, verb: &str, body: &Value) -> Value {
+    let request = http()
+        .post(format!("{api}/v1.0/2fa/{verb}"))
+        .header("X-API-KEY", API_KEY);
+    request
+        .json(body)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap()
+}
+
+/// Has a code sent; returns it with its request id.
+async fn send(api: &str) -> (String, String) {
+    let order = json!({ "to": "+44 7400 123456", "template_id": LOGIN });
+    let accepted = post(api, "request", &order).await;
+    assert_eq!(accepted["status"], "ACCEPTED");
+    let inbox = format!("{api}/inbox?to=%2B447400123456");
+    let messages: Value = http()
+        .get(inbox)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let text = messages[0]["text"].as_str().unwrap();
+    let code = text.split(' ').next().unwrap().to_owned();
+    (code, accepted["request_id"].as_str().unwrap().to_owned())
+}
+
+async fn validate(api: &str, code: &str, request_id: &str) -> Value {
+    let question = json!({ "code": code, "request_id": request_id });
+    post(api, "validate", &question).await["status"].clone()
+}
+
+#[tokio::test]
+async fn the_inbox_shows_messages_newest_first_and_by_recipient() {
+    let (_cloud, api) = start(&Storage::Memory).await;
+    send(&api).await;
+    let order = json!({ "to": "+33612345678", "template_id": LOGIN });
+    post(&api, "request", &order).await;
+
+    let get = async |query: &str| {
+        let answer = http()
+            .get(format!("{api}/inbox{query}"))
+            .send()
+            .await
+            .unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.unwrap(),
+        )
+    };
+    let (_, all) = get("").await;
+    assert_eq!(all[0]["to"], "+33612345678");
+    assert_eq!(all[1]["to"], "+447400123456");
+    let mut names: Vec<_> = all[0].as_object().unwrap().keys().collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "encoding",
+            "from",
+            "message_id",
+            "parts",
+            "sent_at",
+            "text",
+            "to"
+        ]
+    );
+    assert_eq!(
+        (&all[0]["encoding"], &all[0]["parts"]),
+        (&json!("GSM-7"), &json!(1))
+    );
+    for spelling in [
+        "?to=%2B447400123456",
+        "?to=+447400123456",
+        "?to=447400123456",
+    ] {
+        assert_eq!(get(spelling).await, (200, json!([all[1]])), "{spelling}");
+    }
+    assert_eq!(get("?to=%2B447400123457").await, (200, json!([])));
+    assert_eq!(get("?to=x").await.0, 400);
+}
+
+#[tokio::test]
+async fn the_page_hears_of_a_message_as_it_arrives() {
+    let (_cloud, api) = start(&Storage::Memory).await;
+    let mut events = http()
+        .get(format!("{api}/inbox/events"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(events.headers()["content-type"], "text/event-stream");
+    let (code, _) = send(&api).await;
+    let event = events.chunk().await.unwrap().unwrap();
+    let event = String::from_utf8(event.to_vec()).unwrap();
+    let data = event.strip_prefix("event: sms\ndata: ").unwrap();
+    let message: Value = serde_json::from_str(data.trim()).unwrap();
+    assert!(message["text"].as_str().unwrap().starts_with(&code));
+}
+
+#[tokio::test]
+async fn the_page_and_the_contract_are_served() {
+    let (_cloud, api) = start(&Storage::Memory).await;
+    let page = http().get(&api).send().await.unwrap();
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'"));
+    let page = page.text().await.unwrap();
+    assert!(page.contains(API_KEY) && !page.contains("__API_KEY__"));
+
+    let document = http()
+        .get(format!("{api}/openapi.json"))
+        .send()
+        .await
+        .unwrap();
+    let document: Value = document.json().await.unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+}
+
+#[tokio::test]
+async fn the_tables_are_those_of_the_template() {
+    let (cloud, _) = start(&Storage::Memory).await;
+    let describe = async |operation: &str, table: &str| -> Value {
+        let request = http().post(format!("http://{}", cloud.addresses.dynamodb));
+        let request = request.header("x-amz-target", format!("DynamoDB_20120810.{operation}"));
+        let request = request.header(
+            "authorization",
+            "AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=c, Signature=d",
+        );
+        let request = request.header("x-amz-date", "20270101T000000Z");
+        let request = request.header("content-type", "application/x-amz-json-1.0");
+        let body = json!({ "TableName": table }).to_string();
+        request
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
+    };
+    let directory = describe("DescribeTable", "DirectoryTable").await;
+    assert_eq!(
+        directory["Table"]["KeySchema"],
+        json!([{ "AttributeName": "pk", "KeyType": "HASH" }, { "AttributeName": "sk", "KeyType": "RANGE" }])
+    );
+    let ttl = describe("DescribeTimeToLive", "VerificationsTable").await;
+    assert_eq!(
+        ttl["TimeToLiveDescription"],
+        json!({ "AttributeName": "ttl", "TimeToLiveStatus": "ENABLED" })
+    );
+}
+
+#[tokio::test]
+async fn codes_outlive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = Storage::Folder(folder.path().join("data"));
+    let (cloud, api) = start(&storage).await;
+    let (code, request_id) = send(&api).await;
+    drop(cloud);
+
+    let (_cloud, api) = start(&storage).await;
+    assert_eq!(validate(&api, &code, &request_id).await, "success");
+    let secret = std::fs::metadata(folder.path().join("data/secret.json")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&secret.permissions());
+    assert_eq!(mode & 0o777, 0o600, "the secret is its owner's alone");
+}
+
+#[tokio::test]
+async fn sns_refuses_what_sns_would_refuse() {
+    let (cloud, _) = start(&Storage::Memory).await;
+    let config = twofa_local::cloud::sdk_config(cloud.addresses.sns);
+    let sns = aws_sdk_sns::Client::new(&config);
+    for (number, message) in [
+        ("07400123456", "text".to_owned()),
+        ("+44 7400 123456", "text".to_owned()),
+        ("+447400123456", String::new()),
+        ("+447400123456", "x".repeat(1_601)),
+    ] {
+        let publish = sns.publish().phone_number(number).message(message);
+        let error = publish.send().await.unwrap_err().into_service_error();
+        assert!(error.is_invalid_parameter_exception(), "{number}");
+    }
+}
+
+/// The program itself.
+fn program(options: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_twofa-local"))
+        .args(["--ephemeral", "--dynamodb-port", "0", "--sns-port", "0"])
+        .args(options)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_it_cleanly() {
+    for signal in ["-INT", "-TERM"] {
+        let mut child = program(&["--port", "0"]);
+        let mut greeting = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut address = None;
+        while let Some(line) = greeting.next_line().await.unwrap() {
+            if let Some(api) = line.trim().strip_prefix("Page") {
+                address = Some(api.trim().trim_end_matches('/').to_owned());
+            }
+            if line.contains("Ctrl-C") {
+                break;
+            }
+        }
+        send(&address.unwrap()).await;
+        let id = child.id().unwrap().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &id])
+                .status()
+                .await
+                .unwrap()
+                .success()
+        );
+        let ended = tokio::time::timeout(Duration::from_secs(10), child.wait_with_output());
+        let ended = ended.await.unwrap().unwrap();
+        assert!(ended.status.success());
+        for line in String::from_utf8(ended.stdout).unwrap().lines() {
+            serde_json::from_str::<Value>(line).expect("a piped log is JSON alone");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named_with_the_option_that_chooses_another() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let output = program(&["--port", &port.to_string()])
+        .wait_with_output()
+        .await
+        .unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    let expected =
+        format!("error: cannot listen on 127.0.0.1:{port}; choose another port with --port\n");
+    assert!(complaint.starts_with(&expected), "{complaint}");
+}

@@ -1,0 +1,127 @@
+//! The sample events of `events/`, each through its function as Lambda would hand it over.
+
+use axum::Router;
+use axum::body::to_bytes;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use twofa::http::{
+    TemplatePowers, ValidatePowers, request_endpoint, template_endpoint, validate_endpoint,
+};
+
+use crate::harness::{App, code_in, not_found, success};
+
+/// Hands `event` to the function, and returns the status and the body.
+async fn invoke(function: Router, event: &Value) -> (u16, Value) {
+    let request = lambda_http::request::from_str(&event.to_string()).unwrap();
+    let response = function.oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+fn request(app: &App) -> Router {
+    request_endpoint(app.fresh_powers())
+}
+
+fn validate(app: &App) -> Router {
+    let powers = app.fresh_powers();
+    validate_endpoint(ValidatePowers {
+        clock: powers.clock,
+        directory: powers.directory,
+        verifications: powers.verifications,
+        secrets: powers.secrets,
+    })
+}
+
+fn template(app: &App) -> Router {
+    let powers = app.fresh_powers();
+    template_endpoint(TemplatePowers {
+        clock: powers.clock,
+        directory: powers.directory,
+    })
+}
+
+fn event(name: &str) -> Value {
+    let path = format!("{}/events/{name}", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn invalid(properties: &[&str], body: &Value) -> bool {
+    let errors = body["errors"].as_array().unwrap();
+    errors
+        .iter()
+        .map(|error| error["property"].as_str().unwrap())
+        .eq(properties.iter().copied())
+}
+
+#[tokio::test]
+async fn every_sample_event_has_the_outcome_that_its_name_tells() {
+    let app = App::start().await;
+    let refusal = |code: &str| json!({ "status": "REJECTED", "error_message": code });
+    let mut names: Vec<_> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/events"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    for name in &names {
+        let event = event(name);
+        let function = match name.split(['-', '.']).next().unwrap() {
+            "request" => request(&app),
+            "validate" => validate(&app),
+            _ => template(&app),
+        };
+        let (status, body) = invoke(function, &event).await;
+        let fits = match name.as_str() {
+            "request.json" | "request-base64.json" | "request-with-parameters.json" => {
+                status == 200 && body["status"] == "ACCEPTED" && body["error_message"] == "OK"
+            }
+            "request-rejected-address.json" => {
+                status == 200 && body["error_message"] == "DESTINATION_ADDRESS_INVALID"
+            }
+            "request-rejected-template.json" => {
+                status == 200 && body["error_message"] == "TEMPLATE_NOT_FOUND"
+            }
+            "request-malformed.json" => {
+                status == 400 && invalid(&["to", "template_id", "parameters"], &body)
+            }
+            "request-unauthorized.json" => status == 401 && body == refusal("UNAUTHORIZED"),
+            "validate-not-found.json" => status == 404 && body == not_found(),
+            "validate-malformed.json" => status == 400 && invalid(&["code", "request_id"], &body),
+            "template.json" => status == 200 && body["data"].as_array().unwrap().len() == 2,
+            "unknown-path.json" => status == 404 && body == refusal("NOT_FOUND"),
+            "wrong-method.json" => status == 405 && body == refusal("METHOD_NOT_ALLOWED"),
+            _ => panic!("no outcome is told for {name}"),
+        };
+        assert!(fits, "{name}: {status} {body}");
+    }
+    assert_eq!(names.len(), 12);
+    assert_eq!(app.messages().len(), 3);
+}
+
+#[tokio::test]
+async fn a_code_goes_through_two_functions() {
+    let app = App::start().await;
+    let (_, accepted) = invoke(request(&app), &event("request.json")).await;
+    let question = json!({
+        "code": code_in(&app.messages()[0].text),
+        "request_id": accepted["request_id"],
+    });
+    let mut event = event("validate-not-found.json");
+    event["body"] = json!(question.to_string());
+    assert_eq!(invoke(validate(&app), &event).await, (200, success()));
+    assert_eq!(invoke(validate(&app), &event).await, (404, not_found()));
+}
+
+#[tokio::test]
+async fn lambda_names_the_call() {
+    let app = App::start().await;
+    let mut request = lambda_http::request::from_str(&event("template.json").to_string()).unwrap();
+    let mut context = lambda_http::Context::default();
+    context.request_id = "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned();
+    request.extensions_mut().insert(context);
+    let response = template(&app).oneshot(request).await.unwrap();
+    assert_eq!(
+        response.headers()["x-request-id"],
+        "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
+    );
+}

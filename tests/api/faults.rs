@@ -1,0 +1,217 @@
+//! A network that loses calls, and services that fail.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use twofa_local::inbox::Fault;
+
+use crate::harness::{App, NUMBER, code_in, not_found, not_matched, success};
+use crate::wire::Fate;
+
+#[tokio::test]
+async fn a_right_code_whose_answer_is_lost_succeeds_exactly_once() {
+    let app = App::start().await;
+    for lost in 1..=3 {
+        let sent = app.send().await;
+        app.dynamodb.take_calls();
+        app.dynamodb.lose("UpdateItem", vec![Fate::LostAfter; lost]);
+        app.validate(&sent.code, &sent.request_id)
+            .await
+            .is(200, success());
+        assert_eq!(
+            app.dynamodb.take_calls().len(),
+            lost + 1,
+            "the write was repeated"
+        );
+        let item = app.stored(&sent.request_id).await.unwrap();
+        assert_eq!(
+            item["attempts"],
+            AttributeValue::N("1".to_owned()),
+            "and counted once"
+        );
+        app.validate(&sent.code, &sent.request_id)
+            .await
+            .is(404, not_found());
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_code_whose_answer_is_lost_is_counted_once() {
+    let app = App::start().await;
+    let sent = app.send().await;
+    for _ in 0..5 {
+        app.dynamodb
+            .lose("UpdateItem", [Fate::LostAfter, Fate::LostAfter]);
+        app.validate(&sent.wrong_code(), &sent.request_id)
+            .await
+            .is(200, not_matched());
+    }
+    let item = app.stored(&sent.request_id).await.unwrap();
+    assert_eq!(item["attempts"], AttributeValue::N("5".to_owned()));
+}
+
+#[tokio::test]
+async fn a_right_code_on_the_last_guess_survives_a_lost_answer() {
+    let app = App::start().await;
+    let sent = app.send().await;
+    for _ in 0..4 {
+        app.validate(&sent.wrong_code(), &sent.request_id)
+            .await
+            .is(200, not_matched());
+    }
+    app.dynamodb.lose("UpdateItem", [Fate::LostAfter]);
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+}
+
+#[tokio::test]
+async fn a_guess_that_was_never_counted_may_be_made_again() {
+    let app = App::start().await;
+    let sent = app.send().await;
+    app.dynamodb.down(true);
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is_refusal(503, "GENERAL_ERROR");
+    app.dynamodb.down(false);
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+}
+
+#[tokio::test]
+async fn a_request_survives_any_lost_call() {
+    let app = App::start().await;
+    for operation in ["Query", "PutItem", "UpdateItem"] {
+        for fate in [Fate::LostBefore, Fate::LostAfter] {
+            app.advance(Duration::from_secs(30));
+            let (items, messages) = (app.verifications().await, app.messages().len());
+            app.dynamodb.lose(operation, [fate, fate]);
+            let sent = app.send().await;
+            assert_eq!(app.verifications().await, items + 1, "{operation} {fate:?}");
+            assert_eq!(app.messages().len(), messages + 1, "{operation} {fate:?}");
+            app.validate(&sent.code, &sent.request_id)
+                .await
+                .is(200, success());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_sent_twice_bears_the_same_code() {
+    let app = App::start().await;
+    app.sns.lose("Publish", [Fate::LostAfter]);
+    let sent = app.send().await;
+    let codes: Vec<_> = app
+        .messages()
+        .iter()
+        .map(|message| code_in(&message.text))
+        .collect();
+    assert_eq!(codes, [sent.code.clone(), sent.code.clone()]);
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+}
+
+#[tokio::test]
+async fn a_code_that_could_not_be_marked_as_sent_is_still_accepted() {
+    let app = App::start().await;
+    app.dynamodb.lose("UpdateItem", vec![Fate::LostBefore; 4]);
+    let sent = app.send().await;
+    let item = app.stored(&sent.request_id).await.unwrap();
+    assert_eq!(item["state"], AttributeValue::S("stored".to_owned()));
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+}
+
+#[tokio::test]
+async fn without_dynamodb_nothing_is_sent() {
+    let app = App::start().await;
+    app.dynamodb.down(true);
+    app.request_to(NUMBER)
+        .await
+        .is_refusal(503, "GENERAL_ERROR");
+    app.dynamodb.down(false);
+    app.dynamodb.lose("PutItem", vec![Fate::LostBefore; 4]);
+    app.request_to(NUMBER)
+        .await
+        .is_refusal(503, "GENERAL_ERROR");
+    app.nothing_happened().await;
+}
+
+#[tokio::test]
+async fn without_sns_no_code_is_alive() {
+    let app = App::start().await;
+    app.send().await;
+    app.sns.down(true);
+    app.request_to(NUMBER)
+        .await
+        .is_refusal(503, "GENERAL_ERROR");
+    app.sns.down(false);
+    for fault in [Fault::Throttled, Fault::InternalError] {
+        app.inbox.fail_next(vec![fault; 4]);
+        app.request_to(NUMBER)
+            .await
+            .is_refusal(503, "GENERAL_ERROR");
+    }
+    assert_eq!(app.messages().len(), 1);
+    let live = app
+        .everything_stored()
+        .await
+        .into_iter()
+        .filter(|item| item.keys().any(|name| name.starts_with("code#")));
+    assert_eq!(live.count(), 1, "the code of the first request alone");
+}
+
+#[tokio::test]
+async fn a_passing_fault_of_sns_is_bridged() {
+    let app = App::start().await;
+    app.inbox
+        .fail_next([Fault::Throttled, Fault::InternalError]);
+    let sent = app.send().await;
+    assert_eq!((app.inbox.publishes(), app.messages().len()), (3, 1));
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+}
+
+#[tokio::test]
+async fn the_secret_is_read_every_hour_and_an_old_one_serves_on() {
+    let app = App::start().await;
+    app.sns.lose("GetSecretValue", vec![Fate::LostBefore; 4]);
+    app.request_to(NUMBER)
+        .await
+        .is_refusal(503, "GENERAL_ERROR");
+    app.nothing_happened().await;
+
+    app.send().await;
+    app.advance(Duration::from_hours(1) - Duration::from_millis(1));
+    app.send().await;
+    assert_eq!(
+        app.sns.take_operations(),
+        ["GetSecretValue", "Publish", "Publish"]
+    );
+
+    app.advance(Duration::from_millis(1));
+    let sent = app.send().await;
+    assert_eq!(app.sns.take_operations(), ["GetSecretValue", "Publish"]);
+
+    app.advance(Duration::from_hours(1));
+    app.sns.lose("GetSecretValue", vec![Fate::LostBefore; 4]);
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(404, not_found());
+    let sent = app.send().await;
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+    assert_eq!(
+        app.sns.take_operations(),
+        ["Publish"],
+        "not asked again at once"
+    );
+    app.advance(Duration::from_mins(1));
+    app.send().await;
+    assert_eq!(app.sns.take_operations(), ["GetSecretValue", "Publish"]);
+}

@@ -1,0 +1,344 @@
+//! One running API for one test.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use twofa::client::{ApiKey, ClientId, Countries, Profile, StoredKey};
+use twofa::clock::{Clock, ManualClock, Timestamp};
+use twofa::http::RequestPowers;
+use twofa::store::Directory;
+use twofa::template::TemplateFields;
+use twofa_local::cloud::{self, Backends, DIRECTORY_TABLE, Storage, VERIFICATIONS_TABLE};
+use twofa_local::demo;
+use twofa_local::inbox::{Inbox, Message};
+
+use crate::log;
+use crate::wire::Wire;
+
+pub use twofa_local::demo::{API_KEY, LOGIN, PAYMENT};
+
+pub const REQUEST: &str = "/api/v1.0/2fa/request";
+pub const VALIDATE: &str = "/api/v1.0/2fa/validate";
+pub const TEMPLATE: &str = "/api/v1.0/2fa/template";
+
+/// A number in a range of the United Kingdom, in E.164 form.
+pub const NUMBER: &str = "+447400123456";
+
+/// When every test begins: a moment in January 2027.
+pub const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+/// The API of one test, on services of its own.
+pub struct App {
+    pub inbox: Inbox,
+    pub clock: ManualClock,
+    /// The network to DynamoDB.
+    pub dynamodb: Wire,
+    /// The network to SNS and Secrets Manager.
+    pub sns: Wire,
+    /// The directory as the operator writes it: it does not go over the network above.
+    pub directory: Directory,
+    /// The tables as they are, likewise.
+    tables: aws_sdk_dynamodb::Client,
+    api: SocketAddr,
+    http: reqwest::Client,
+    _backends: Backends,
+    _tasks: JoinSet<()>,
+}
+
+/// An answer of the API.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Asserts the status and the whole body, and the headers that every answer bears.
+    #[track_caller]
+    pub fn is(&self, status: u16, body: Value) {
+        assert_eq!((self.status.as_u16(), self.json()), (status, body));
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        assert_eq!(self.header("cache-control"), Some("no-store"));
+        let call_id = self.header("x-request-id").unwrap();
+        assert!(uuid::Uuid::try_parse(call_id).is_ok(), "{call_id}");
+    }
+
+    /// Asserts that it is a refusal with this code and, of a 503, when to come back.
+    #[track_caller]
+    pub fn is_refusal(&self, status: u16, code: &str) {
+        self.is(
+            status,
+            json!({ "status": "REJECTED", "error_message": code }),
+        );
+        let retry_after = (status == 503).then_some("1");
+        assert_eq!(self.header("retry-after"), retry_after);
+    }
+
+    /// Asserts that it is a 400 with these problems and no others.
+    #[track_caller]
+    pub fn is_invalid(&self, problems: &[(&str, &str)]) {
+        let errors: Vec<_> = problems
+            .iter()
+            .map(|(property, error)| json!({ "property": property, "error": error }))
+            .collect();
+        self.is(400, json!({ "errors": errors }));
+    }
+
+    /// Asserts that it is a rejection with this code, and returns its request id.
+    #[track_caller]
+    pub fn is_rejection(&self, code: &str) -> String {
+        let id = self.json()["request_id"].as_str().unwrap().to_owned();
+        self.is(
+            200,
+            json!({ "status": "REJECTED", "request_id": id, "error_message": code }),
+        );
+        id
+    }
+}
+
+/// A code on its way.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub request_id: String,
+    pub code: String,
+}
+
+impl Sent {
+    /// A code of the same length that is not the right one.
+    pub fn wrong_code(&self) -> String {
+        let digit = u32::from(self.code.as_bytes()[0] - b'0');
+        let other = char::from_digit((digit + 1) % 10, 10).unwrap();
+        format!("{other}{}", &self.code[1..])
+    }
+}
+
+impl App {
+    pub async fn start() -> Self {
+        log::start();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let backends = Backends::start(any, any, &Storage::Memory).await.unwrap();
+        let (dynamodb, sns) = (
+            Wire::to(backends.dynamodb).await,
+            Wire::to(backends.sns).await,
+        );
+        let clock = ManualClock::starting_at(START);
+        let powers = cloud::powers(dynamodb.address, sns.address, Clock::Manual(clock.clone()));
+        let tables = twofa::aws::dynamodb(&cloud::sdk_config(backends.dynamodb));
+        let directory = Directory::new(tables.clone(), DIRECTORY_TABLE);
+        demo::seed(&directory).await.unwrap();
+
+        let listener = TcpListener::bind(any).await.unwrap();
+        let api = listener.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(cloud::serve(
+            listener,
+            cloud::app(powers, backends.inbox.clone()),
+        ));
+        Self {
+            inbox: backends.inbox.clone(),
+            clock,
+            dynamodb,
+            sns,
+            directory,
+            tables,
+            api,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            _backends: backends,
+            _tasks: tasks,
+        }
+    }
+
+    /// Powers of their own, with nothing read yet: a function that has just started.
+    pub fn fresh_powers(&self) -> RequestPowers {
+        let clock = Clock::Manual(self.clock.clone());
+        cloud::powers(self.dynamodb.address, self.sns.address, clock)
+    }
+
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let url = format!("http://{}{path}", self.api);
+        let mut request = self.http.request(method, url).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.unwrap();
+        Answer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            body: response.text().await.unwrap(),
+        }
+    }
+
+    /// Posts JSON with the demo client's key.
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.post_as(API_KEY, path, body).await
+    }
+
+    pub async fn post_as(&self, key: &str, path: &str, body: Value) -> Answer {
+        let headers = [("X-API-KEY", key), ("Content-Type", "application/json")];
+        self.call(Method::POST, path, &headers, body.to_string())
+            .await
+    }
+
+    pub async fn request_to(&self, number: &str) -> Answer {
+        self.post(REQUEST, json!({ "to": number, "template_id": LOGIN }))
+            .await
+    }
+
+    /// Has a code sent and reads it off the recipient's phone.
+    pub async fn send(&self) -> Sent {
+        let answer = self.request_to(NUMBER).await;
+        self.sent(&answer)
+    }
+
+    /// The code that the newest message brought for this accepted request.
+    #[track_caller]
+    pub fn sent(&self, answer: &Answer) -> Sent {
+        let request_id = answer.json()["request_id"].as_str().unwrap().to_owned();
+        answer.is(
+            200,
+            json!({ "status": "ACCEPTED", "request_id": request_id, "error_message": "OK" }),
+        );
+        Sent {
+            request_id,
+            code: code_in(&self.messages()[0].text),
+        }
+    }
+
+    pub async fn validate(&self, code: &str, request_id: &str) -> Answer {
+        self.post(VALIDATE, json!({ "code": code, "request_id": request_id }))
+            .await
+    }
+
+    /// All messages, newest first.
+    pub fn messages(&self) -> Vec<Message> {
+        self.inbox.messages(None)
+    }
+
+    pub fn advance(&self, duration: Duration) {
+        self.clock.advance(duration);
+    }
+
+    /// Writes a client of this name with the demo client's template; returns its key.
+    pub async fn add_client(&self, name: &str, countries: &[&str]) -> String {
+        let key = format!("2fa_{name}_{}", "k".repeat(43));
+        let digest = ApiKey::parse(&key).unwrap().digest();
+        let countries: Countries = serde_json::from_value(json!(countries)).unwrap();
+        let profile = Profile {
+            name: name.to_owned(),
+            api_keys: vec![StoredKey {
+                digest,
+                expires_at: None,
+            }],
+            countries,
+            max_price: Some("0.10".to_owned()),
+        };
+        let id = ClientId::parse(name).unwrap();
+        self.directory.put_profile(&id, &profile).await.unwrap();
+        self.add_template(name, json!({ "id": LOGIN })).await;
+        key
+    }
+
+    /// Writes a template for a client: the given fields over those of a plain one.
+    pub async fn add_template(&self, client: &str, fields: Value) {
+        let mut template = json!({
+            "id": "11111111-1111-4111-8111-111111111111",
+            "name": "Plain",
+            "from": "Twofa",
+            "text": "${code}",
+        });
+        for (name, value) in fields.as_object().unwrap() {
+            template[name] = value.clone();
+        }
+        let template: TemplateFields = serde_json::from_value(template).unwrap();
+        let client = ClientId::parse(client).unwrap();
+        self.directory
+            .put_template(&client, &template)
+            .await
+            .unwrap();
+    }
+
+    /// The one stored verification.
+    pub async fn stored(&self, request_id: &str) -> Option<HashMap<String, AttributeValue>> {
+        let id = AttributeValue::S(request_id.to_owned());
+        let answer = self
+            .tables
+            .get_item()
+            .table_name(VERIFICATIONS_TABLE)
+            .key("id", id)
+            .send()
+            .await
+            .unwrap();
+        answer.item
+    }
+
+    /// Every item of both tables.
+    pub async fn everything_stored(&self) -> Vec<HashMap<String, AttributeValue>> {
+        let mut items = Vec::new();
+        for table in [DIRECTORY_TABLE, VERIFICATIONS_TABLE] {
+            let pages = self
+                .tables
+                .scan()
+                .table_name(table)
+                .into_paginator()
+                .items();
+            let page: Vec<_> = pages.send().collect::<Result<_, _>>().await.unwrap();
+            items.extend(page);
+        }
+        items
+    }
+
+    /// How many verifications are stored.
+    pub async fn verifications(&self) -> usize {
+        let scan = self.tables.scan().table_name(VERIFICATIONS_TABLE);
+        scan.send().await.unwrap().items().len()
+    }
+
+    /// Asserts that there is no trace of a code: nothing stored, nothing published.
+    pub async fn nothing_happened(&self) {
+        assert_eq!(self.verifications().await, 0);
+        assert_eq!(self.inbox.publishes(), 0);
+    }
+}
+
+/// The run of digits in a message.
+pub fn code_in(text: &str) -> String {
+    let start = text.find(|c: char| c.is_ascii_digit()).unwrap();
+    text[start..]
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect()
+}
+
+pub fn success() -> Value {
+    json!({ "verified": true, "status": "success" })
+}
+
+pub fn not_matched() -> Value {
+    json!({ "verified": false, "status": "not_matched" })
+}
+
+pub fn not_found() -> Value {
+    json!({ "verified": false, "status": "not_found" })
+}

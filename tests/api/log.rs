@@ -1,0 +1,40 @@
+//! What one test has logged. Every test runs on a thread of its own, and so does its API unless it
+//! asks for more threads.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::sync::Once;
+
+use tracing::level_filters::LevelFilter;
+use twofa::telemetry;
+
+thread_local! {
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Writes to the log of the thread.
+struct ThreadLog;
+
+impl Write for ThreadLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.with_borrow_mut(|log| log.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Has everything logged that the product can log, as in the cloud.
+pub fn start() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        let subscriber = telemetry::json(LevelFilter::DEBUG, || ThreadLog);
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+    });
+}
+
+/// The lines logged so far on this thread.
+pub fn text() -> String {
+    LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap())
+}

@@ -1,0 +1,21 @@
+//! The API as its callers see it: HTTP in front, and behind it the real SDK against an embedded
+//! DynamoDB engine and an SMS inbox. Nothing is mocked; what a test changes is the network between
+//! them, and the time.
+
+#![expect(
+    unreachable_pub,
+    reason = "one binary: its modules have no other users"
+)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod events;
+mod faults;
+mod harness;
+mod listing;
+mod log;
+mod openapi;
+mod privacy;
+mod races;
+mod requests;
+mod validations;
+mod wire;

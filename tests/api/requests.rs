@@ -1,0 +1,387 @@
+//! `POST …/2fa/request`, row by row of the wire contract.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use reqwest::Method;
+use serde_json::{Value, json};
+use twofa::sms::Encoding;
+use twofa_local::inbox::Fault;
+
+use crate::harness::{API_KEY, App, LOGIN, NUMBER, PAYMENT, REQUEST, START, VALIDATE, not_found};
+
+#[tokio::test]
+async fn a_code_is_stored_as_a_digest_and_sent() {
+    let app = App::start().await;
+    let sent = app.send().await;
+
+    let [message] = &app.messages()[..] else {
+        panic!("one message")
+    };
+    assert_eq!(message.to, NUMBER);
+    assert_eq!(message.from.as_deref(), Some("Twofa"));
+    let text = format!(
+        "{} is your sign-in code. Never share it with anyone.",
+        sent.code
+    );
+    assert_eq!(message.text, text);
+    assert_eq!(sent.code.len(), 6);
+    let attributes: Vec<_> = message
+        .attributes
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()))
+        .collect();
+    let expected = [
+        ("AWS.SNS.SMS.SMSType", "Transactional"),
+        ("AWS.SNS.SMS.SenderID", "Twofa"),
+    ];
+    let mut expected = expected.to_vec();
+    expected.sort_unstable();
+    assert_eq!(attributes, expected);
+
+    let item = app.stored(&sent.request_id).await.unwrap();
+    let mut names: Vec<_> = item.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    let [attempts, client, digest, rest @ ..] = &names[..] else {
+        panic!("{names:?}")
+    };
+    assert_eq!((*attempts, *client), ("attempts", "client"));
+    assert!(
+        digest.starts_with("code#") && digest.len() == 48,
+        "{digest}"
+    );
+    assert_eq!(
+        rest,
+        [
+            "expires_at",
+            "id",
+            "max_attempts",
+            "message_id",
+            "recipient",
+            "state",
+            "ttl"
+        ]
+    );
+    let expires_at = START.plus(Duration::from_mins(5));
+    let number = |value: i64| AttributeValue::N(value.to_string());
+    assert_eq!(item["expires_at"], number(expires_at.as_millis()));
+    assert_eq!(
+        item["ttl"],
+        number(expires_at.as_millis() / 1000 + 24 * 60 * 60)
+    );
+    assert_eq!(item["attempts"], number(0));
+    assert_eq!(item["max_attempts"], number(5));
+    assert_eq!(item["state"], AttributeValue::S("sent".to_owned()));
+    assert_eq!(
+        item["message_id"],
+        AttributeValue::S(message.message_id.clone())
+    );
+}
+
+#[tokio::test]
+async fn both_paths_answer() {
+    let app = App::start().await;
+    for path in [REQUEST, "/v1.0/2fa/request"] {
+        let order = json!({ "to": NUMBER, "template_id": LOGIN, "something_else": [1] });
+        let answer = app.post(path, order).await;
+        let sent = app.sent(&answer);
+        let path = path.replace("request", "validate");
+        let question = json!({ "code": sent.code, "request_id": sent.request_id });
+        assert_eq!(app.post(&path, question).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn every_spelling_of_a_number_reaches_the_same_phone() {
+    let app = App::start().await;
+    for number in [
+        "+44 7400 123456",
+        "00447400123456",
+        "447400123456",
+        "+44 (0)7400-123.456",
+    ] {
+        let answer = app.request_to(number).await;
+        app.sent(&answer);
+        assert_eq!(app.messages()[0].to, NUMBER, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_rejection_that_applies_is_told_and_nothing_happens() {
+    let app = App::start().await;
+    let key = app.add_client("french", &["FR"]).await;
+    let none = "00000000-0000-4000-8000-000000000000";
+    for (to, template, code) in [
+        ("12345678", none, "DESTINATION_ADDRESS_INVALID"),
+        ("+44 7400 12345x", none, "DESTINATION_ADDRESS_INVALID"),
+        ("", none, "DESTINATION_ADDRESS_INVALID"),
+        (
+            "+999 123 456 789",
+            none,
+            "ROUTING_PREFIX_FILTER_INVALID_NUMBER",
+        ),
+        (
+            "+44 0400 123456",
+            none,
+            "ROUTING_PREFIX_FILTER_INVALID_NUMBER",
+        ),
+        ("+44 7400 1234", none, "ROUTING_FILTER_INVALID_LENGTH"),
+        (NUMBER, none, "CLIENT_COUNTRY_FORBIDDEN"),
+        ("+33 6 12 34 56 78", none, "TEMPLATE_NOT_FOUND"),
+        ("+33 6 12 34 56 78", "no UUID", "TEMPLATE_NOT_FOUND"),
+        ("+33 6 12 34 56 78", PAYMENT, "TEMPLATE_NOT_FOUND"),
+    ] {
+        let order = json!({ "to": to, "template_id": template });
+        let id = app.post_as(&key, REQUEST, order).await.is_rejection(code);
+        let question = json!({ "code": "000000", "request_id": id });
+        app.post_as(&key, VALIDATE, question)
+            .await
+            .is(404, not_found());
+    }
+    app.nothing_happened().await;
+}
+
+#[tokio::test]
+async fn a_client_sends_to_its_countries_with_its_price_limit() {
+    let app = App::start().await;
+    let key = app.add_client("british", &["GB"]).await;
+    let order = json!({ "to": NUMBER, "template_id": LOGIN });
+    let answer = app.post_as(&key, REQUEST, order).await;
+    app.sent(&answer);
+    assert_eq!(app.messages()[0].attributes["AWS.SNS.SMS.MaxPrice"], "0.10");
+}
+
+#[tokio::test]
+async fn a_template_says_who_sends_what_and_for_how_long() {
+    let app = App::start().await;
+    let fields = json!({
+        "id": LOGIN, "from": "+447400999999", "text": "Привет: ${code}", "code_length": 8, "ttl": 30,
+    });
+    app.add_template("demo", fields).await;
+    let sent = app.send().await;
+    assert_eq!(sent.code.len(), 8);
+    let message = &app.messages()[0];
+    assert_eq!(message.from.as_deref(), Some("+447400999999"));
+    assert_eq!(
+        message.attributes["AWS.MM.SMS.OriginationNumber"],
+        "+447400999999"
+    );
+    assert_eq!((message.encoding, message.parts), (Encoding::Ucs2, 1));
+    app.advance(Duration::from_secs(30));
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(404, not_found());
+}
+
+#[tokio::test]
+async fn parameters_fill_the_placeholders_in_one_pass() {
+    let app = App::start().await;
+    let mut order = json!({ "to": NUMBER, "template_id": PAYMENT });
+    for (amount, shown) in [
+        (json!("${code}"), "${code}"),
+        (json!(7), "7"),
+        (json!(true), "true"),
+        (json!("10 €"), "10 €"),
+    ] {
+        order["parameters"] = json!({ "amount": amount, "code": "000", "unused": "x" });
+        let answer = app.post(REQUEST, order.clone()).await;
+        let sent = app.sent(&answer);
+        assert_ne!(sent.code, "000");
+        let start = format!("{} confirms your payment of {shown}. ", sent.code);
+        assert!(app.messages()[0].text.starts_with(&start));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_rendered_is_a_400_and_nothing_happens() {
+    let app = App::start().await;
+    let order = |parameters: Value| json!({ "to": NUMBER, "template_id": PAYMENT, "parameters": parameters });
+    let answer = app.post(REQUEST, order(json!({ "code": "1" }))).await;
+    answer.is_invalid(&[("parameters.amount", "is required by the template")]);
+
+    let answer = app
+        .post(REQUEST, order(json!({ "amount": "x".repeat(1_530) })))
+        .await;
+    let error =
+        "the message takes 11 SMS parts; at most 10 are allowed: its values must be shorter";
+    answer.is_invalid(&[("parameters", error)]);
+
+    let answer = app
+        .post(
+            REQUEST,
+            order(json!({ "amount": "1\n2", "b": null, "c": [] })),
+        )
+        .await;
+    answer.is_invalid(&[
+        ("parameters.amount", "must not contain control characters"),
+        ("parameters.b", "must be a string, a number or a boolean"),
+        ("parameters.c", "must be a string, a number or a boolean"),
+    ]);
+    app.nothing_happened().await;
+}
+
+#[tokio::test]
+async fn every_problem_of_a_body_is_told_at_once() {
+    let app = App::start().await;
+    let answer = app
+        .post(REQUEST, json!({ "to": 1, "parameters": "x" }))
+        .await;
+    answer.is_invalid(&[
+        ("to", "must be a string"),
+        ("template_id", "is required and must be a string"),
+        ("parameters", "must be an object"),
+    ]);
+    for body in ["", "[]", "null", "{", "\"x\"", "{\"to\":\"\u{0}\"}"] {
+        let headers = [("X-API-KEY", API_KEY)];
+        let answer = app.call(Method::POST, REQUEST, &headers, body).await;
+        answer.is_invalid(&[("", "must be a JSON object in UTF-8")]);
+    }
+    app.nothing_happened().await;
+}
+
+#[tokio::test]
+async fn a_body_is_json_of_at_most_16_kib() {
+    let app = App::start().await;
+    let padding = |length: usize| {
+        let order = json!({ "to": NUMBER, "template_id": LOGIN }).to_string();
+        format!("{order}{}", " ".repeat(length - order.len()))
+    };
+    let with = |content_type| [("X-API-KEY", API_KEY), ("Content-Type", content_type)];
+    let plain = with("text/plain");
+    app.call(Method::POST, REQUEST, &plain, padding(100))
+        .await
+        .is_refusal(415, "UNSUPPORTED_MEDIA_TYPE");
+    let json = with("application/json; charset=utf-8");
+    app.call(Method::POST, REQUEST, &json, padding(16 * 1024 + 1))
+        .await
+        .is_refusal(413, "PAYLOAD_TOO_LARGE");
+    app.nothing_happened().await;
+    let answer = app
+        .call(Method::POST, REQUEST, &json, padding(16 * 1024))
+        .await;
+    app.sent(&answer);
+    let answer = app
+        .call(
+            Method::POST,
+            REQUEST,
+            &[("X-API-KEY", API_KEY)],
+            padding(100),
+        )
+        .await;
+    app.sent(&answer);
+}
+
+#[tokio::test]
+async fn only_a_valid_key_is_let_in_before_the_body_is_looked_at() {
+    let app = App::start().await;
+    let other = format!("2fa_demo_{}", "x".repeat(43));
+    let unknown = format!("2fa_nobody_{}", "x".repeat(43));
+    let lower = API_KEY.to_lowercase();
+    for key in [
+        &other,
+        &unknown,
+        &lower,
+        "",
+        "demo",
+        "2fa_demo_",
+        &format!("{API_KEY},{API_KEY}"),
+    ] {
+        for path in [REQUEST, VALIDATE] {
+            let headers = [("X-API-KEY", key), ("Content-Type", "text/plain")];
+            let answer = app
+                .call(Method::POST, path, &headers, "x".repeat(20_000))
+                .await;
+            answer.is_refusal(401, "UNAUTHORIZED");
+        }
+    }
+    app.call(Method::POST, REQUEST, &[], "{}")
+        .await
+        .is_refusal(401, "UNAUTHORIZED");
+    let twice = [("X-API-KEY", API_KEY), ("X-API-KEY", API_KEY)];
+    app.call(Method::POST, REQUEST, &twice, "{}")
+        .await
+        .is_refusal(401, "UNAUTHORIZED");
+    app.nothing_happened().await;
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_told_so() {
+    let app = App::start().await;
+    for path in [
+        "/nowhere",
+        "/api/v1.0/2fa",
+        "/api/v1.0/2fa/request/",
+        "/v2.0/2fa/request",
+    ] {
+        app.call(Method::POST, path, &[], "")
+            .await
+            .is_refusal(404, "NOT_FOUND");
+    }
+    for (path, method, allow) in [
+        (REQUEST, Method::GET, "POST"),
+        ("/v1.0/2fa/request", Method::DELETE, "POST"),
+        (VALIDATE, Method::PUT, "POST"),
+        ("/v1.0/2fa/template", Method::POST, "GET, HEAD"),
+    ] {
+        let answer = app.call(method, path, &[("X-API-KEY", API_KEY)], "").await;
+        answer.is_refusal(405, "METHOD_NOT_ALLOWED");
+        assert_eq!(answer.header("allow"), Some(allow));
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_two_writes_of_one_unit_and_one_query() {
+    let app = App::start().await;
+    app.send().await;
+    let cold: Vec<_> = app
+        .dynamodb
+        .take_calls()
+        .into_iter()
+        .map(|c| (c.operation, c.units))
+        .collect();
+    let call = |operation: &str, units| (operation.to_owned(), units);
+    assert_eq!(
+        cold,
+        [
+            call("Query", 0.5),
+            call("PutItem", 1.0),
+            call("UpdateItem", 1.0)
+        ]
+    );
+    assert_eq!(app.sns.take_operations(), ["GetSecretValue", "Publish"]);
+
+    app.send().await;
+    let warm: Vec<_> = app
+        .dynamodb
+        .take_calls()
+        .into_iter()
+        .map(|c| (c.operation, c.units))
+        .collect();
+    assert_eq!(warm, [call("PutItem", 1.0), call("UpdateItem", 1.0)]);
+    assert_eq!(app.sns.take_operations(), ["Publish"]);
+}
+
+#[tokio::test]
+async fn what_sns_refuses_is_rejected_and_leaves_no_live_code() {
+    let app = App::start().await;
+    for fault in [
+        Fault::OptedOut,
+        Fault::InvalidParameter,
+        Fault::AuthorizationError,
+    ] {
+        app.inbox.fail_next([fault]);
+        let before = app.inbox.publishes();
+        let id = app.request_to(NUMBER).await.is_rejection("GENERAL_ERROR");
+        assert_eq!(app.inbox.publishes(), before + 1, "a refusal is final");
+        is_dead(&app, &id).await;
+    }
+    assert!(app.messages().is_empty());
+}
+
+/// The verification is there, without its digest, and validates to `not_found`.
+async fn is_dead(app: &App, id: &str) {
+    let item = app.stored(id).await.unwrap();
+    assert_eq!(item["state"], AttributeValue::S("unsent".to_owned()));
+    assert!(!item.keys().any(|name| name.starts_with("code#")));
+    app.validate("000000", id).await.is(404, not_found());
+}

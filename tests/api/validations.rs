@@ -1,0 +1,237 @@
+//! `POST …/2fa/validate`, row by row of the wire contract.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::json;
+
+use crate::harness::{
+    App, LOGIN, NUMBER, REQUEST, Sent, VALIDATE, not_found, not_matched, success,
+};
+
+#[tokio::test]
+async fn the_right_code_succeeds_once() {
+    let app = App::start().await;
+    let Sent { request_id, code } = app.send().await;
+    app.validate(&code, &request_id).await.is(200, success());
+    app.validate(&code, &request_id).await.is(404, not_found());
+    let item = app.stored(&request_id).await.unwrap();
+    assert_eq!(item["state"], AttributeValue::S("verified".to_owned()));
+    assert_eq!(item["attempts"], AttributeValue::N("1".to_owned()));
+    assert_eq!(app.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn a_wrong_code_is_counted_and_the_right_one_still_succeeds() {
+    let app = App::start().await;
+    let sent = app.send().await;
+    app.validate(&sent.wrong_code(), &sent.request_id)
+        .await
+        .is(200, not_matched());
+    let item = app.stored(&sent.request_id).await.unwrap();
+    assert_eq!(item["attempts"], AttributeValue::N("1".to_owned()));
+    assert_eq!(item["state"], AttributeValue::S("sent".to_owned()));
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+}
+
+#[tokio::test]
+async fn the_right_code_on_the_last_guess_succeeds() {
+    let app = App::start().await;
+    let sent = app.send().await;
+    for _ in 0..4 {
+        app.validate(&sent.wrong_code(), &sent.request_id)
+            .await
+            .is(200, not_matched());
+    }
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+}
+
+#[tokio::test]
+async fn after_the_last_guess_the_code_is_dead() {
+    let app = App::start().await;
+    let sent = app.send().await;
+    for _ in 0..5 {
+        app.validate(&sent.wrong_code(), &sent.request_id)
+            .await
+            .is(200, not_matched());
+    }
+    for code in [&sent.code, &sent.wrong_code()] {
+        app.validate(code, &sent.request_id)
+            .await
+            .is(404, not_found());
+    }
+    let item = app.stored(&sent.request_id).await.unwrap();
+    assert_eq!(item["attempts"], AttributeValue::N("5".to_owned()));
+}
+
+#[tokio::test]
+async fn the_template_says_how_many_guesses_there_are() {
+    let app = App::start().await;
+    app.add_template("demo", json!({ "id": LOGIN, "max_attempts": 1 }))
+        .await;
+    let sent = app.send().await;
+    app.validate(&sent.wrong_code(), &sent.request_id)
+        .await
+        .is(200, not_matched());
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(404, not_found());
+    let sent = app.send().await;
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+}
+
+#[tokio::test]
+async fn a_code_lives_exactly_as_long_as_its_ttl() {
+    let app = App::start().await;
+    let (last, late) = (app.send().await, app.send().await);
+    app.advance(Duration::from_mins(5) - Duration::from_millis(1));
+    app.validate(&last.code, &last.request_id)
+        .await
+        .is(200, success());
+    app.advance(Duration::from_millis(1));
+    app.validate(&late.code, &late.request_id)
+        .await
+        .is(404, not_found());
+}
+
+#[tokio::test]
+async fn spaces_and_hyphens_are_ignored_and_no_other_character_matches() {
+    let app = App::start().await;
+    let Sent { request_id, code } = app.send().await;
+    for guess in [
+        format!("{code}."),
+        format!("{code}\u{200b}"),
+        fullwidth(&code),
+        String::new(),
+    ] {
+        app.validate(&guess, &request_id)
+            .await
+            .is(200, not_matched());
+    }
+    let guess = format!(" {}-{} ", &code[..3], &code[3..]);
+    app.validate(&guess, &request_id).await.is(200, success());
+}
+
+/// The same digits from another block of Unicode.
+fn fullwidth(code: &str) -> String {
+    let digits = code
+        .chars()
+        .filter_map(|c| char::from_u32(u32::from(c) - 0x30 + 0xff10));
+    digits.collect()
+}
+
+#[tokio::test]
+async fn an_unknown_request_is_not_found() {
+    let app = App::start().await;
+    let Sent { request_id, code } = app.send().await;
+    app.dynamodb.take_calls();
+    let braced = format!("{{{request_id}}}");
+    let simple = request_id.replace('-', "");
+    for id in ["", "x", &braced, &simple, &format!(" {request_id}")] {
+        app.validate(&code, id).await.is(404, not_found());
+    }
+    assert!(
+        app.dynamodb.take_calls().is_empty(),
+        "what is no UUID is not asked for"
+    );
+    app.validate(&code, "00000000-0000-4000-8000-000000000000")
+        .await
+        .is(404, not_found());
+    assert_eq!(app.verifications().await, 1, "asking makes no item");
+    app.validate(&code, &request_id.to_uppercase())
+        .await
+        .is(200, success());
+}
+
+#[tokio::test]
+async fn nothing_crosses_clients() {
+    let app = App::start().await;
+    let other = app.add_client("other", &["*"]).await;
+    let Sent { request_id, code } = app.send().await;
+    let question = json!({ "code": code, "request_id": request_id });
+    app.post_as(&other, VALIDATE, question)
+        .await
+        .is(404, not_found());
+    let item = app.stored(&request_id).await.unwrap();
+    assert_eq!(
+        item["attempts"],
+        AttributeValue::N("0".to_owned()),
+        "nor is it counted"
+    );
+    app.validate(&code, &request_id).await.is(200, success());
+
+    let order = json!({ "to": NUMBER, "template_id": LOGIN });
+    let theirs = app.sent(&app.post_as(&other, REQUEST, order).await);
+    let ours = app.stored(&request_id).await.unwrap();
+    let theirs = app.stored(&theirs.request_id).await.unwrap();
+    assert_ne!(
+        ours["recipient"], theirs["recipient"],
+        "one person is two recipients to two clients"
+    );
+}
+
+#[tokio::test]
+async fn every_problem_of_a_body_is_told_at_once() {
+    let app = App::start().await;
+    let answer = app.post(VALIDATE, json!({ "code": 123_456 })).await;
+    answer.is_invalid(&[
+        ("code", "must be a string"),
+        ("request_id", "is required and must be a string"),
+    ]);
+    app.post(VALIDATE, json!([]))
+        .await
+        .is_invalid(&[("", "must be a JSON object in UTF-8")]);
+}
+
+#[tokio::test]
+async fn a_guess_is_one_write_of_one_unit() {
+    let app = App::start().await;
+    let sent = app.send().await;
+    let dead = app.send().await;
+    app.dynamodb.take_calls();
+    for (code, request) in [
+        (sent.wrong_code(), &sent.request_id),
+        (sent.code.clone(), &sent.request_id),
+        (dead.code.clone(), &dead.request_id),
+    ] {
+        app.validate(&code, request).await;
+        let calls = app.dynamodb.take_calls();
+        let [call] = &calls[..] else {
+            panic!("{calls:?}")
+        };
+        assert_eq!((call.operation.as_str(), call.units), ("UpdateItem", 1.0));
+    }
+}
+
+#[tokio::test]
+async fn an_item_with_ten_attempts_still_costs_one_unit() {
+    let app = App::start().await;
+    let key = app.add_client(&"c".repeat(32), &["*"]).await;
+    app.add_template(
+        &"c".repeat(32),
+        json!({ "id": LOGIN, "max_attempts": 10, "code_length": 10 }),
+    )
+    .await;
+    let order = json!({ "to": "+8613812345678", "template_id": LOGIN });
+    let sent = app.sent(&app.post_as(&key, REQUEST, order).await);
+    for _ in 0..9 {
+        let question = json!({ "code": sent.wrong_code(), "request_id": sent.request_id });
+        app.post_as(&key, VALIDATE, question)
+            .await
+            .is(200, not_matched());
+    }
+    app.dynamodb.take_calls();
+    let question = json!({ "code": sent.code, "request_id": sent.request_id });
+    app.post_as(&key, VALIDATE, question)
+        .await
+        .is(200, success());
+    let calls = app.dynamodb.take_calls();
+    assert!(calls.iter().all(|call| call.units <= 1.0), "{calls:?}");
+    assert_eq!(calls.last().unwrap().operation, "UpdateItem");
+}
