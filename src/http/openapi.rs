@@ -6,7 +6,7 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Type};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::endpoints::{__path_request, __path_template, __path_validate};
-use super::failure::{InvalidBody, RejectedBody};
+use super::failure::{FieldError, InvalidBody, RejectedBody};
 
 /// What every endpoint may answer instead of an outcome.
 #[derive(IntoResponses)]
@@ -52,6 +52,7 @@ pub(super) enum BodyRefusals {
         (url = "/", description = "The paths of the reference"),
     ),
     paths(request, validate, template),
+    components(schemas(FieldError, InvalidBody, RejectedBody)),
     security(("api_key" = [])),
     modifiers(&Common),
 )]
