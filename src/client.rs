@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
 use data_encoding::HEXLOWER;
+use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -11,14 +13,20 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use crate::clock::Timestamp;
+use crate::entropy::{self, EntropyError};
 use crate::phone::Country;
-use crate::template::{Template, TemplateId};
+use crate::template::{TTL_SECONDS, Template, TemplateId};
 
 /// What every API key starts with.
 const KEY_PREFIX: &str = "2fa_";
 
 /// How many characters of base 62 carry at least 256 random bits.
 const KEY_SECRET_LENGTH: usize = 43;
+
+const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// How many keys of a client may live at once, so that one can be exchanged without downtime.
+pub const MAX_KEYS: usize = 2;
 
 /// The name of a client: 1–32 lower-case ASCII letters, digits and hyphens, no hyphen first.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -91,6 +99,32 @@ impl ApiKey {
         })
     }
 
+    /// A fresh key of `client`.
+    ///
+    /// # Errors
+    /// When the operating system's generator fails.
+    pub fn random(client: &ClientId) -> Result<Self, EntropyError> {
+        let secret = entropy::string(KEY_SECRET_LENGTH, BASE62)?;
+        Ok(Self {
+            client: client.clone(),
+            whole: format!("{KEY_PREFIX}{client}_{secret}").into(),
+        })
+    }
+
+    /// A key that is nobody's: what a caller without one is taken to bear.
+    pub(crate) fn nobodys() -> Self {
+        Self {
+            client: ClientId("nobody".to_owned()),
+            whole: String::new().into(),
+        }
+    }
+
+    /// The whole key, to be shown once to the operator who asked for it, and to nobody else.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.whole.expose_secret()
+    }
+
     /// The client that the key claims to be; only [`Client::accepts`] tells whether it is.
     #[must_use]
     pub fn client(&self) -> &ClientId {
@@ -106,7 +140,7 @@ impl ApiKey {
 
 /// The SHA-256 of an API key. The key holds 256 random bits, so no slow hash is needed: there is
 /// nothing to guess.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyDigest([u8; 32]);
 
@@ -133,13 +167,165 @@ impl From<KeyDigest> for String {
 }
 
 /// One of a client's keys, as stored.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredKey {
     /// What is kept of the key.
     pub digest: KeyDigest,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created_at: i64,
     /// When it stops to be accepted, in milliseconds since the Unix epoch; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
+}
+
+impl StoredKey {
+    /// What operators call the key: the first eight digits of its digest.
+    #[must_use]
+    pub fn id(&self) -> String {
+        String::from(self.digest)[..8].to_owned()
+    }
+
+    /// Whether the key is accepted at `now`.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.expires_at
+            .is_none_or(|at| now < Timestamp::from_millis(at))
+    }
+}
+
+/// What may be switched off for a client, in the order in which a caller is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// The account that the client belongs to.
+    Account,
+    /// The client itself.
+    Client,
+    /// The product, 2FA messaging.
+    Product,
+    /// The connection to the message service.
+    Connection,
+}
+
+/// How many messages a recipient may be sent within any span of time, by one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// How many, 1–[`MAX_WINDOW_SENDS`].
+    pub sends: u16,
+    /// Within how many seconds, 1–86,400.
+    pub seconds: u32,
+}
+
+/// The most sends that a window may count: so many are remembered of a recipient.
+pub const MAX_WINDOW_SENDS: u16 = 40;
+
+/// The most consecutive failures that a recipient may ever have (NIST SP 800-63B-4 §3.2.2).
+pub const MAX_FAILURES: u16 = 100;
+
+/// What a client may use up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// How often a recipient may be sent to; every window holds.
+    pub windows: Vec<Window>,
+    /// After how many consecutive wrong guesses a recipient is locked, the guesses still open on
+    /// live codes included: 1–[`MAX_FAILURES`].
+    pub max_failures: u16,
+    /// For how many seconds after the last failure a lock holds.
+    pub lock_seconds: u32,
+    /// How many requests in one second of the clock; absent: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<u32>,
+    /// How many requests in one day of UTC; absent: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_day: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let window = |sends, seconds| Window { sends, seconds };
+        Self {
+            windows: vec![
+                window(1, 30),
+                window(5, 10 * 60),
+                window(10, 60 * 60),
+                window(20, 24 * 60 * 60),
+            ],
+            max_failures: MAX_FAILURES,
+            lock_seconds: 24 * 60 * 60,
+            per_second: None,
+            per_day: None,
+        }
+    }
+}
+
+/// The field of a client's limits that is not valid.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum LimitsError {
+    /// A window out of bounds, or none.
+    #[error(
+        "limits.windows: must be at least one, each of 1 to {MAX_WINDOW_SENDS} sends in 1 to 86400 seconds"
+    )]
+    Windows,
+    /// A number of failures out of bounds.
+    #[error("limits.max_failures: must be 1 to {MAX_FAILURES}")]
+    MaxFailures,
+    /// The windows let more guesses be open at once than failures are allowed, so that nobody could
+    /// be sent anything.
+    #[error(
+        "limits: the windows allow {open} open guesses within ten minutes, which must be fewer than max_failures"
+    )]
+    OpenGuesses {
+        /// How many.
+        open: u32,
+    },
+    /// A limit of nothing at all.
+    #[error("limits.per_second, limits.per_day and limits.lock_seconds: must be at least 1")]
+    Zero,
+}
+
+impl Limits {
+    /// Checks the limits of a client whose templates allow up to `max_attempts` guesses.
+    ///
+    /// # Errors
+    /// The first field that is not valid.
+    pub fn check(&self, max_attempts: u8) -> Result<(), LimitsError> {
+        let fits = |window: &Window| {
+            (1..=MAX_WINDOW_SENDS).contains(&window.sends) && (1..=86_400).contains(&window.seconds)
+        };
+        if self.windows.is_empty() || !self.windows.iter().all(fits) {
+            return Err(LimitsError::Windows);
+        }
+        if !(1..=MAX_FAILURES).contains(&self.max_failures) {
+            return Err(LimitsError::MaxFailures);
+        }
+        if self.lock_seconds == 0 || self.per_second == Some(0) || self.per_day == Some(0) {
+            return Err(LimitsError::Zero);
+        }
+        let open = self.open_guesses(max_attempts);
+        match self.failures_admitted(max_attempts) {
+            Some(_) => Ok(()),
+            None => Err(LimitsError::OpenGuesses { open }),
+        }
+    }
+
+    /// With how many failures a recipient may still be sent a code that allows `max_attempts`
+    /// guesses: all guesses then open together must not pass `max_failures`. `None`: with no number.
+    #[must_use]
+    pub fn failures_admitted(&self, max_attempts: u8) -> Option<u32> {
+        u32::from(self.max_failures).checked_sub(self.open_guesses(max_attempts))
+    }
+
+    /// How many guesses may be open at once: the codes that the windows let be alive together, the
+    /// new one among them, times the guesses at each. No code lives longer than ten minutes.
+    fn open_guesses(&self, max_attempts: u8) -> u32 {
+        let longest_life = *TTL_SECONDS.end();
+        let alive = |window: &Window| {
+            u32::from(window.sends).saturating_mul(longest_life.div_ceil(window.seconds.max(1)))
+        };
+        let codes = self.windows.iter().map(alive).min().unwrap_or(u32::MAX);
+        codes.saturating_mul(max_attempts.into())
+    }
 }
 
 /// The countries that a client may send to.
@@ -183,18 +369,62 @@ impl From<Countries> for BTreeSet<Country> {
 }
 
 /// What is kept of a client beside its templates.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
     /// What people call the client.
     pub name: String,
     /// The keys that are accepted.
     pub api_keys: Vec<StoredKey>,
+    /// What is switched off.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub disabled: BTreeSet<Switch>,
+    /// The networks that it may call from; none: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<IpNet>,
     /// The countries that it may send to.
     pub countries: Countries,
     /// The most that one SMS may cost, in US dollars, as SNS's `MaxPrice` takes it; absent: the
     /// account's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_price: Option<String>,
+    /// What it may use up.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Whether it has a balance of SMS parts, kept with its usage; else it may send any number.
+    #[serde(default)]
+    pub prepaid: bool,
+    /// The digests of the recipients that get no SMS and always the same code.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub test_recipients: BTreeSet<String>,
+}
+
+impl Profile {
+    /// A client that has nothing yet: no key, no limits but the default ones.
+    #[must_use]
+    pub fn new(name: &str, countries: Countries) -> Self {
+        Self {
+            name: name.to_owned(),
+            api_keys: Vec::new(),
+            disabled: BTreeSet::new(),
+            networks: Vec::new(),
+            countries,
+            max_price: None,
+            limits: Limits::default(),
+            prepaid: false,
+            test_recipients: BTreeSet::new(),
+        }
+    }
+
+    /// Whether it may call from `address`.
+    #[must_use]
+    pub fn permits_address(&self, address: Option<IpAddr>) -> bool {
+        let listed = |address| {
+            self.networks
+                .iter()
+                .any(|network| network.contains(&address))
+        };
+        self.networks.is_empty() || address.is_some_and(|a| listed(a.to_canonical()))
+    }
 }
 
 /// A client with everything that belongs to it.
@@ -213,16 +443,24 @@ impl Client {
     #[must_use]
     pub fn accepts(&self, key: &ApiKey, now: Timestamp) -> bool {
         let digest = key.digest();
-        let accepted = self.profile.api_keys.iter().map(|stored| {
-            let live = stored
-                .expires_at
-                .is_none_or(|at| now < Timestamp::from_millis(at));
-            stored.digest.0.ct_eq(&digest.0) & u8::from(live).into()
-        });
+        let accepted =
+            self.profile.api_keys.iter().map(|stored| {
+                stored.digest.0.ct_eq(&digest.0) & u8::from(stored.is_live(now)).into()
+            });
         let none = subtle::Choice::from(0);
         (accepted.fold(none, |any, one| any | one)
             & self.id.0.as_bytes().ct_eq(key.client.0.as_bytes()))
         .into()
+    }
+
+    /// The most guesses that any of its templates allows.
+    #[must_use]
+    pub fn max_attempts(&self) -> u8 {
+        self.templates
+            .iter()
+            .map(|template| template.max_attempts)
+            .max()
+            .unwrap_or_default()
     }
 
     /// The client's template of that name.
@@ -240,14 +478,20 @@ mod tests {
         ApiKey::parse(&format!("2fa_{client}_{}", "k".repeat(43))).unwrap()
     }
 
+    fn stored(digest: KeyDigest, expires_at: Option<i64>) -> StoredKey {
+        StoredKey {
+            digest,
+            created_at: 0,
+            expires_at,
+        }
+    }
+
     fn client(stored: Vec<StoredKey>) -> Client {
         Client {
             id: ClientId::parse("demo").unwrap(),
             profile: Profile {
-                name: "Demo".to_owned(),
                 api_keys: stored,
-                countries: Countries::All,
-                max_price: None,
+                ..Profile::new("Demo", Countries::All)
             },
             templates: Vec::new(),
         }
@@ -277,26 +521,14 @@ mod tests {
     #[test]
     fn a_key_is_accepted_until_it_expires() {
         let digest = key("demo").digest();
-        let expiring = client(vec![StoredKey {
-            digest,
-            expires_at: Some(1_000),
-        }]);
+        let expiring = client(vec![stored(digest, Some(1_000))]);
         assert!(expiring.accepts(&key("demo"), Timestamp::from_millis(999)));
         assert!(!expiring.accepts(&key("demo"), Timestamp::from_millis(1_000)));
         let now = Timestamp::from_millis(0);
-        assert!(
-            client(vec![StoredKey {
-                digest,
-                expires_at: None
-            }])
-            .accepts(&key("demo"), now)
-        );
+        assert!(client(vec![stored(digest, None)]).accepts(&key("demo"), now));
         assert!(!client(Vec::new()).accepts(&key("demo"), now));
         let another = key("other").digest();
-        let stolen = client(vec![StoredKey {
-            digest: another,
-            expires_at: None,
-        }]);
+        let stolen = client(vec![stored(another, None)]);
         assert!(
             !stolen.accepts(&key("other"), now),
             "a key of another client"
@@ -311,6 +543,51 @@ mod tests {
         assert!(countries(r#"["DE","GB"]"#).permit(number.country()));
         assert!(!countries(r#"["DE"]"#).permit(number.country()));
         assert!(!countries("[]").permit(number.country()));
+    }
+
+    #[test]
+    fn a_fresh_key_reads_as_one_of_its_client() {
+        let client = ClientId::parse("demo").unwrap();
+        let fresh = ApiKey::random(&client).unwrap();
+        let read = ApiKey::parse(fresh.expose()).unwrap();
+        assert_eq!(read.client(), &client);
+        assert_eq!(read.digest(), fresh.digest());
+        assert_ne!(ApiKey::random(&client).unwrap().digest(), fresh.digest());
+    }
+
+    #[test]
+    fn the_default_limits_leave_room_for_the_open_guesses() {
+        let limits = Limits::default();
+        assert_eq!(limits.failures_admitted(5), Some(75));
+        assert_eq!(limits.check(10), Ok(()));
+        let lavish = Limits {
+            windows: vec![Window {
+                sends: 21,
+                seconds: 600,
+            }],
+            ..Limits::default()
+        };
+        assert_eq!(lavish.check(5), Err(LimitsError::OpenGuesses { open: 105 }));
+        assert_eq!(lavish.check(4), Ok(()));
+    }
+
+    #[test]
+    fn networks_are_of_both_families() {
+        let mut profile = Profile::new("Demo", Countries::All);
+        let from =
+            |profile: &Profile, text: &str| profile.permits_address(Some(text.parse().unwrap()));
+        assert!(from(&profile, "203.0.113.7") && profile.permits_address(None));
+        profile.networks = vec![
+            "203.0.113.0/24".parse().unwrap(),
+            "2001:db8::/32".parse().unwrap(),
+        ];
+        assert!(from(&profile, "203.0.113.7") && from(&profile, "2001:db8::1"));
+        assert!(
+            from(&profile, "::ffff:203.0.113.7"),
+            "the same address, written as IPv6"
+        );
+        assert!(!from(&profile, "203.0.114.7") && !from(&profile, "2001:db9::1"));
+        assert!(!profile.permits_address(None));
     }
 
     #[test]

@@ -27,6 +27,13 @@ impl Timestamp {
         self.0.div_euclid(1000) + (self.0.rem_euclid(1000) != 0) as i64
     }
 
+    /// After how many whole seconds `later` has come, at least one: the value of `Retry-After`.
+    #[must_use]
+    pub fn seconds_until(self, later: Self) -> u64 {
+        let millis = u64::try_from(later.0.saturating_sub(self.0)).unwrap_or_default();
+        millis.div_ceil(1000).max(1)
+    }
+
     /// This moment plus `duration`, at millisecond resolution.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {

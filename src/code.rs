@@ -21,6 +21,16 @@ impl Code {
         entropy::string(usize::from(length), DIGITS).map(|digits| Self(digits.into()))
     }
 
+    /// The code that an endless stream of even bytes gives: a byte at or above 250 is passed over, so
+    /// that no digit is likelier than another.
+    pub(crate) fn from_stream(length: u8, stream: impl Iterator<Item = u8>) -> Self {
+        let digits = stream
+            .filter(|byte| *byte < 250)
+            .map(|byte| char::from(b'0' + byte % 10));
+        let digits: String = digits.take(length.into()).collect();
+        Self(digits.into())
+    }
+
     /// The digits, for the SMS and for the digest.
     #[must_use]
     pub fn expose(&self) -> &str {

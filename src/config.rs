@@ -27,6 +27,19 @@ pub struct VerificationConfig {
     pub secret_arn: String,
 }
 
+/// What the function `request` needs.
+#[derive(Clone, Debug)]
+pub struct RequestConfig {
+    /// What it needs to make codes.
+    pub verification: VerificationConfig,
+    /// `DAILY_PART_CAP`: the most SMS parts that the whole stack sends in one day of UTC; 0 or
+    /// absent: any number.
+    pub daily_part_cap: Option<u32>,
+    /// `ALLOW_TEST_NUMBERS`: whether clients may have numbers that get no SMS and always the same
+    /// code: `true` or `false`. Default `false`.
+    pub allow_test_numbers: bool,
+}
+
 /// Everything that is wrong with the environment, one line each.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("the configuration is not valid:\n  {}", .0.join("\n  "))]
@@ -62,10 +75,34 @@ impl VerificationConfig {
 
     fn from(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut variables = Variables::new(lookup);
-        let config = Self {
-            directory: DirectoryConfig::read(&mut variables),
+        let config = Self::read(&mut variables);
+        variables.finish(config)
+    }
+
+    fn read(variables: &mut Variables<impl Fn(&str) -> Option<String>>) -> Self {
+        Self {
+            directory: DirectoryConfig::read(variables),
             verifications_table: variables.required("VERIFICATIONS_TABLE"),
             secret_arn: variables.required("SECRET_ARN"),
+        }
+    }
+}
+
+impl RequestConfig {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// All faults together.
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        Self::from(environment)
+    }
+
+    fn from(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut variables = Variables::new(lookup);
+        let config = Self {
+            verification: VerificationConfig::read(&mut variables),
+            daily_part_cap: variables.cap("DAILY_PART_CAP"),
+            allow_test_numbers: variables.flag("ALLOW_TEST_NUMBERS"),
         };
         variables.finish(config)
     }
@@ -116,6 +153,32 @@ impl<F: Fn(&str) -> Option<String>> Variables<F> {
         }
     }
 
+    fn cap(&mut self, name: &str) -> Option<u32> {
+        let value = (self.lookup)(name).unwrap_or_default();
+        match value.parse() {
+            Ok(0) => None,
+            Ok(cap) => Some(cap),
+            Err(_) if value.is_empty() => None,
+            Err(_) => {
+                self.faults
+                    .push(format!("{name} must be a whole number, not {value:?}"));
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        match (self.lookup)(name).as_deref() {
+            Some("true") => true,
+            None | Some("" | "false") => false,
+            Some(other) => {
+                self.faults
+                    .push(format!("{name} must be true or false, not {other:?}"));
+                false
+            }
+        }
+    }
+
     fn finish<T>(self, config: T) -> Result<T, ConfigError> {
         if self.faults.is_empty() {
             Ok(config)
@@ -148,6 +211,32 @@ mod tests {
         let lookup = |name: &str| Some(if name == "SECRET_ARN" { "" } else { "info" }.to_owned());
         let error = VerificationConfig::from(lookup).unwrap_err();
         assert_eq!(error, ConfigError(vec!["SECRET_ARN is not set".to_owned()]));
+    }
+
+    #[test]
+    fn caps_and_flags_have_defaults_and_bounds() {
+        let with = |cap: &'static str, flag: &'static str| {
+            RequestConfig::from(move |name: &str| match name {
+                "DAILY_PART_CAP" => Some(cap.to_owned()),
+                "ALLOW_TEST_NUMBERS" => Some(flag.to_owned()),
+                "LOG_LEVEL" => None,
+                _ => Some("x".to_owned()),
+            })
+        };
+        let read = |cap, flag| {
+            with(cap, flag).map(|config| (config.daily_part_cap, config.allow_test_numbers))
+        };
+        assert_eq!(read("", ""), Ok((None, false)));
+        assert_eq!(read("0", "false"), Ok((None, false)));
+        assert_eq!(read("500", "true"), Ok((Some(500), true)));
+        let faults = [
+            "DAILY_PART_CAP must be a whole number, not \"-1\"",
+            "ALLOW_TEST_NUMBERS must be true or false, not \"yes\"",
+        ];
+        assert_eq!(
+            read("-1", "yes"),
+            Err(ConfigError(faults.map(str::to_owned).to_vec()))
+        );
     }
 
     #[test]

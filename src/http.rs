@@ -7,6 +7,7 @@ mod failure;
 mod observe;
 mod openapi;
 
+pub use caller::SourceAddress;
 pub use endpoints::{
     RequestPowers, TemplatePowers, ValidatePowers, all_endpoints, request_endpoint,
     template_endpoint, validate_endpoint,

@@ -5,13 +5,14 @@ use std::io;
 use axum::Router;
 use tracing::level_filters::LevelFilter;
 
+use crate::admission::Admitter;
 use crate::aws;
 use crate::clock::Clock;
-use crate::config::{DirectoryConfig, VerificationConfig};
+use crate::config::{DirectoryConfig, RequestConfig, VerificationConfig};
 use crate::http::{RequestPowers, TemplatePowers, ValidatePowers};
 use crate::message_service::MessageService;
 use crate::secret::Secrets;
-use crate::store::{Directory, Verifications};
+use crate::store::{Directory, Recipients, Usage, Verifications};
 
 /// Why a function could not start or had to stop.
 pub type StartError = lambda_http::Error;
@@ -22,14 +23,23 @@ pub type StartError = lambda_http::Error;
 /// # Errors
 /// When the environment is not valid.
 pub async fn request_powers() -> Result<RequestPowers, StartError> {
-    let config = VerificationConfig::from_environment()?;
+    let RequestConfig {
+        verification: config,
+        daily_part_cap,
+        allow_test_numbers,
+    } = RequestConfig::from_environment()?;
     log_to_stdout(config.directory.log_level);
     let sdk = aws::config_from_environment().await;
     let dynamodb = aws::dynamodb(&sdk);
+    let table = &config.verifications_table;
+    let recipients = Recipients::new(dynamodb.clone(), table);
+    let usage = Usage::new(dynamodb.clone(), table);
     let powers = RequestPowers {
         clock: Clock::System,
         directory: Directory::new(dynamodb.clone(), &config.directory.directory_table),
-        verifications: Verifications::new(dynamodb, &config.verifications_table),
+        recipients: recipients.clone(),
+        admitter: Admitter::new(recipients, usage, daily_part_cap, allow_test_numbers),
+        verifications: Verifications::new(dynamodb, table),
         secrets: Secrets::new(aws::secrets_manager(&sdk), &config.secret_arn),
         messages: MessageService::new(aws::sns(&sdk)),
     };
@@ -50,6 +60,7 @@ pub async fn validate_powers() -> Result<ValidatePowers, StartError> {
     let powers = ValidatePowers {
         clock: Clock::System,
         directory: Directory::new(dynamodb.clone(), &config.directory.directory_table),
+        recipients: Recipients::new(dynamodb.clone(), &config.verifications_table),
         verifications: Verifications::new(dynamodb, &config.verifications_table),
         secrets: Secrets::new(aws::secrets_manager(&sdk), &config.secret_arn),
     };

@@ -108,7 +108,25 @@ impl fmt::Debug for PhoneNumber {
 #[serde(transparent)]
 pub struct Country(String);
 
+/// The text is no country.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("must be a country in ISO 3166-1 alpha-2, such as GB, or 001 for numbers of no country")]
+pub struct CountryError;
+
 impl Country {
+    /// Reads a country that has phone numbers.
+    ///
+    /// # Errors
+    /// When there is none of that code.
+    pub fn parse(written: &str) -> Result<Self, CountryError> {
+        let known = PHONE_NUMBER_UTIL
+            .get_supported_regions()
+            .map(Self::from)
+            .chain([Self::from(Region::World)]);
+        let mut same = known.filter(|country| country.0 == written);
+        same.next().ok_or(CountryError)
+    }
+
     /// The mark that stands for every country in a client's list.
     pub(crate) fn any() -> Self {
         Self("*".to_owned())
@@ -183,6 +201,16 @@ mod tests {
         assert_eq!(read("+4474001234"), Err(PhoneError::Length));
         assert_eq!(read("+1415555012"), Err(PhoneError::Length));
         assert_eq!(read("+14155550123456"), Err(PhoneError::Length));
+    }
+
+    #[test]
+    fn a_country_is_one_that_has_numbers() {
+        for known in ["GB", "GG", "US", "001"] {
+            assert_eq!(Country::parse(known).unwrap().as_str(), known);
+        }
+        for unknown in ["", "gb", "UK", "XX", "GBR", "*"] {
+            assert_eq!(Country::parse(unknown), Err(CountryError), "{unknown}");
+        }
     }
 
     #[test]

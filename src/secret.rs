@@ -20,8 +20,9 @@ use crate::aws::AwsError;
 use crate::client::ClientId;
 use crate::clock::Timestamp;
 use crate::code::{Code, Guess};
+use crate::entropy::{self, EntropyError};
 use crate::phone::PhoneNumber;
-use crate::verification::RequestId;
+use crate::verification::{IdempotencyKey, RequestId};
 
 /// How long a function works with the secret that it has read.
 const READ_EVERY: Duration = Duration::from_hours(1);
@@ -38,6 +39,33 @@ impl Digest {
     #[must_use]
     pub fn encode(&self) -> String {
         BASE64URL_NOPAD.encode(&self.0)
+    }
+}
+
+/// 128 random bits that a code can be made from again; worthless without the pepper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seed([u8; 16]);
+
+impl Seed {
+    /// A fresh seed.
+    ///
+    /// # Errors
+    /// When the operating system's generator fails.
+    pub fn random() -> Result<Self, EntropyError> {
+        entropy::bytes().map(Self)
+    }
+
+    /// 22 characters of URL-safe Base64, as it is stored.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        BASE64URL_NOPAD.encode(&self.0)
+    }
+
+    /// Reads a stored seed.
+    #[must_use]
+    pub fn decode(encoded: &str) -> Option<Self> {
+        let bytes = BASE64URL_NOPAD.decode(encoded.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Self)
     }
 }
 
@@ -134,6 +162,67 @@ impl Secret {
         }
     }
 
+    /// The code of a request that may be repeated, from the random `seed` that is stored with it:
+    /// the same seed gives the same code again, to those who know the pepper.
+    #[must_use]
+    pub fn seeded_code(&self, client: &ClientId, id: RequestId, seed: &Seed, length: u8) -> Code {
+        self.current.seeded_code(client, id, seed, length)
+    }
+
+    /// The code that was made from `seed` under whichever pepper gives a digest that `is_stored`.
+    pub fn stored_code(
+        &self,
+        client: &ClientId,
+        id: RequestId,
+        seed: &Seed,
+        length: u8,
+        is_stored: impl Fn(Digest) -> bool,
+    ) -> Option<(Code, Digest)> {
+        let peppers = [&self.current, &self.next, &self.previous];
+        let mut codes = peppers.into_iter().map(|pepper| {
+            let code = pepper.seeded_code(client, id, seed, length);
+            let digest = pepper.code_digest(client, id, code.expose());
+            (code, digest)
+        });
+        codes.find(|(_, digest)| is_stored(*digest))
+    }
+
+    /// The code that a test number always gets: nothing of it needs to be stored.
+    #[must_use]
+    pub fn test_code(&self, client: &ClientId, number: &PhoneNumber, length: u8) -> Code {
+        let fields = [
+            b"test" as &[u8],
+            client.as_str().as_bytes(),
+            number.expose().as_bytes(),
+        ];
+        self.recipient.code(&fields, length)
+    }
+
+    /// What the body of a repeated request is compared by.
+    #[must_use]
+    pub fn body_digest(&self, fields: &[&[u8]]) -> Digest {
+        self.recipient
+            .digest(&[&[b"body" as &[u8]], fields].concat())
+    }
+
+    /// The name of a guess that may be repeated: the same guess with the same key has the same.
+    #[must_use]
+    pub fn attempt_digest(
+        &self,
+        client: &ClientId,
+        key: &IdempotencyKey,
+        id: RequestId,
+        guess: &Guess,
+    ) -> Digest {
+        self.recipient.digest(&[
+            b"attempt",
+            client.as_str().as_bytes(),
+            key.as_str().as_bytes(),
+            id.as_bytes(),
+            guess.expose().as_bytes(),
+        ])
+    }
+
     /// What a client's recipient is known by.
     #[must_use]
     pub fn recipient_digest(&self, client: &ClientId, number: &PhoneNumber) -> Digest {
@@ -162,6 +251,25 @@ impl Key {
 
     fn code_digest(&self, client: &ClientId, id: RequestId, code: &str) -> Digest {
         self.digest(&[client.as_str().as_bytes(), id.as_bytes(), code.as_bytes()])
+    }
+
+    fn seeded_code(&self, client: &ClientId, id: RequestId, seed: &Seed, length: u8) -> Code {
+        let fields = [
+            b"seed" as &[u8],
+            client.as_str().as_bytes(),
+            id.as_bytes(),
+            &seed.0,
+        ];
+        self.code(&fields, length)
+    }
+
+    /// A code drawn from HMAC-SHA-256 in counter mode instead of the operating system.
+    fn code(&self, fields: &[&[u8]], length: u8) -> Code {
+        let stream = (0_u64..).flat_map(|block| {
+            let block = block.to_be_bytes();
+            self.digest(&[fields, &[&block as &[u8]]].concat()).0
+        });
+        Code::from_stream(length, stream)
     }
 
     /// HMAC-SHA-256 (RFC 2104) of the fields, each after its length, so that no two lists of fields
@@ -323,6 +431,31 @@ mod tests {
             hex,
             "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
         );
+    }
+
+    #[test]
+    fn a_seeded_code_is_found_again_after_a_rotation() {
+        let (before, after) = (window(2, 1, 0), window(3, 2, 1));
+        let (id, seed) = (RequestId::random().unwrap(), Seed::random().unwrap());
+        let code = before.seeded_code(&demo(), id, &seed, 10);
+        let digest = before.code_digest(&demo(), id, &code);
+        assert_eq!(code.expose().len(), 10);
+        let seed = Seed::decode(&seed.encode()).unwrap();
+        let found = after.stored_code(&demo(), id, &seed, 10, |stored| stored == digest);
+        assert_eq!(found.unwrap().0.expose(), code.expose());
+        assert!(
+            after
+                .stored_code(&demo(), id, &seed, 10, |_| false)
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn a_test_number_always_gets_the_same_code() {
+        let number = PhoneNumber::parse("+447400123456").unwrap();
+        let long = window(2, 1, 0).test_code(&demo(), &number, 10);
+        let short = window(3, 2, 1).test_code(&demo(), &number, 6);
+        assert_eq!(short.expose(), &long.expose()[..6]);
     }
 
     #[test]

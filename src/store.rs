@@ -1,7 +1,14 @@
 //! Every DynamoDB expression of the product: the two tables and what is said to them.
 
 mod directory;
+mod recipients;
+mod usage;
+mod value;
 mod verifications;
 
 pub use directory::{Directory, DirectoryError};
-pub use verifications::{Attempt, NewVerification, Verdict, Verifications};
+pub use recipients::{Admission, RecipientState, Recipients, SendMark};
+pub use usage::{Account, Caps, Charge, Taken, Usage, UsageState};
+pub use verifications::{
+    Attempt, Claim, Earlier, NewVerification, Progress, Stored, Verdict, Verifications,
+};

@@ -12,8 +12,8 @@ use crate::clock::Timestamp;
 use crate::code::Guess;
 use crate::entropy::EntropyError;
 use crate::secret::Secret;
-use crate::store::{Attempt, Verdict, Verifications};
-use crate::verification::RequestId;
+use crate::store::{Attempt, Recipients, Verdict, Verifications};
+use crate::verification::{IdempotencyKey, RequestId};
 
 /// What a caller wants to know.
 #[derive(Debug, ToSchema)]
@@ -37,26 +37,63 @@ pub enum ValidateError {
     Entropy(#[from] EntropyError),
 }
 
-/// Asks the table whether `question` holds the right code: one write of one unit. A request id that
-/// is none is not asked for.
+/// The answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The right code, for the first time.
+    Success,
+    /// A wrong code; it is counted.
+    NotMatched,
+    /// Unknown, expired, used, exhausted, or another client's.
+    NotFound,
+}
+
+/// Asks the table whether `question` holds the right code: one write of one unit. A wrong code costs
+/// a second write, which counts the recipient's failures; a right one only where there may be
+/// failures to forget. A request id that is none is not asked for.
+///
+/// The same question with the same `key` gets the same answer.
 ///
 /// # Errors
 /// When the table's answer was not received.
 pub async fn validate(
     question: &Question,
+    key: Option<&IdempotencyKey>,
     client: &ClientId,
     now: Timestamp,
     secret: &Secret,
     verifications: &Verifications,
-) -> Result<Verdict, ValidateError> {
+    recipients: &Recipients,
+) -> Result<Answer, ValidateError> {
     let Some(id) = RequestId::parse(&question.request_id) else {
-        return Ok(Verdict::NotFound);
+        return Ok(Answer::NotFound);
     };
     Span::current().record("request_id", display(id));
     let guess = Guess::new(question.code.expose_secret());
     let digests = secret.guess_digests(client, id, &guess);
-    let attempt = Attempt::random()?;
-    Ok(verifications
+    let attempt = match key {
+        Some(key) => Attempt::named(secret.attempt_digest(client, key, id, &guess)),
+        None => Attempt::random()?,
+    };
+    match verifications
         .guess(id, client, digests, &attempt, now)
-        .await?)
+        .await?
+    {
+        Verdict::Verified { failed } => {
+            if let Some(recipient) = failed
+                && let Err(error) = recipients.reset_failures(&recipient).await
+            {
+                // The next right guess does it.
+                tracing::warn!(%error, "a recipient's failures could not be forgotten");
+            }
+            Ok(Answer::Success)
+        }
+        Verdict::NotMatched { recipient } => {
+            if let Some(recipient) = recipient {
+                recipients.count_failure(&recipient, &attempt, now).await?;
+            }
+            Ok(Answer::NotMatched)
+        }
+        Verdict::NotFound => Ok(Answer::NotFound),
+    }
 }

@@ -11,17 +11,20 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::map_request;
 use secrecy::SecretString;
 use serde_json::json;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use twofa::admission::Admitter;
 use twofa::clock::Clock;
 use twofa::entropy::{self, EntropyError};
-use twofa::http::{RequestPowers, all_endpoints};
+use twofa::http::{RequestPowers, SourceAddress, all_endpoints};
 use twofa::message_service::MessageService;
 use twofa::secret::Secrets;
-use twofa::store::{Directory, Verifications};
+use twofa::store::{Directory, Recipients, Usage, Verifications};
 
 use crate::aws::Services;
 use crate::demo::{self, DemoError};
@@ -167,15 +170,20 @@ pub fn app(powers: RequestPowers, inbox: Inbox) -> Router {
     page::routes(inbox).merge(all_endpoints(powers))
 }
 
-/// What the handlers may use, through the real SDK, at these addresses.
+/// What the handlers may use, through the real SDK, at these addresses: like a stack that allows test
+/// numbers and has no cap.
 #[must_use]
 pub fn powers(dynamodb: SocketAddr, sns: SocketAddr, clock: Clock) -> RequestPowers {
     let dynamodb = twofa::aws::dynamodb(&sdk_config(dynamodb));
     let sns = sdk_config(sns);
+    let recipients = Recipients::new(dynamodb.clone(), VERIFICATIONS_TABLE);
+    let usage = Usage::new(dynamodb.clone(), VERIFICATIONS_TABLE);
     RequestPowers {
         clock,
         directory: Directory::new(dynamodb.clone(), DIRECTORY_TABLE),
         verifications: Verifications::new(dynamodb, VERIFICATIONS_TABLE),
+        admitter: Admitter::new(recipients.clone(), usage, None, true),
+        recipients,
         secrets: Secrets::new(twofa::aws::secrets_manager(&sns), SECRET),
         messages: MessageService::new(twofa::aws::sns(&sns)),
     }
@@ -213,9 +221,23 @@ async fn listen(
 
 /// Serves `app` until the task is dropped.
 pub async fn serve(listener: TcpListener, app: Router) {
+    let app = app.layer(map_request(from_where));
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     if let Err(error) = axum::serve(listener, app).await {
         tracing::error!(%error, "a service stopped");
     }
+}
+
+/// What API Gateway tells a function of its caller's address.
+async fn from_where(mut request: Request) -> Request {
+    let address = request
+        .extensions()
+        .get()
+        .map(|ConnectInfo(at): &ConnectInfo<SocketAddr>| at.ip());
+    if let Some(address) = address {
+        request.extensions_mut().insert(SourceAddress(address));
+    }
+    request
 }
 
 /// A secret as the stack makes it: a seed.

@@ -2,7 +2,9 @@
 //! this laptop.
 
 use thiserror::Error;
-use twofa::client::{ApiKey, ClientId, ClientIdError, Countries, Profile, StoredKey};
+use twofa::client::{
+    ApiKey, ClientId, ClientIdError, Countries, Limits, Profile, StoredKey, Window,
+};
 use twofa::store::{Directory, DirectoryError};
 use twofa::template::{TemplateFields, TemplateId};
 
@@ -37,13 +39,20 @@ pub async fn seed(directory: &Directory) -> Result<(), DemoError> {
     let demo = ClientId::parse("demo")?;
     let key = ApiKey::parse(API_KEY).ok_or(DemoError::Constant)?;
     let profile = Profile {
-        name: "Demo".to_owned(),
         api_keys: vec![StoredKey {
             digest: key.digest(),
+            created_at: 0,
             expires_at: None,
         }],
-        countries: Countries::All,
-        max_price: None,
+        // A person who tries things out does so more than once in 30 seconds.
+        limits: Limits {
+            windows: vec![Window {
+                sends: 10,
+                seconds: 600,
+            }],
+            ..Limits::default()
+        },
+        ..Profile::new("Demo", Countries::All)
     };
     directory.put_profile(&demo, &profile).await?;
     let template = |id, name: &str, text: &str, ttl| {

@@ -1,22 +1,28 @@
 //! Who calls, and when.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
 use http::HeaderMap;
 use http::header::HeaderName;
 use http::request::Parts;
+use lambda_http::RequestExt as _;
+use lambda_http::request::RequestContext;
 use tracing::Span;
 use tracing::field::display;
 
 use crate::client::{ApiKey, Client};
 use crate::clock::{Clock, Timestamp};
 use crate::store::Directory;
+use crate::verification::{IdempotencyKey, IdempotencyKeyError};
 
-use super::failure::Failure;
+use super::failure::{Denial, Failure, FieldError};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The moment of the call; read once, so that all its decisions are of one moment.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +40,11 @@ where
     }
 }
 
-/// The client whose key the call bears.
+/// The address that a call comes from, where no API Gateway tells it: an extension of the request.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceAddress(pub IpAddr);
+
+/// The client whose key the call bears, from where and in a state in which it may call.
 #[derive(Clone, Debug)]
 pub(super) struct Caller(pub(super) Arc<Client>);
 
@@ -47,13 +57,58 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let Ok(Now(now)) = Now::from_request_parts(parts, state).await;
-        let key = api_key(&parts.headers).ok_or(Failure::Unauthorized)?;
+        // A key that cannot be one takes the same way as one that is not known.
+        let key = api_key(&parts.headers).unwrap_or_else(ApiKey::nobodys);
         let client = Directory::from_ref(state).client(key.client(), now).await?;
         let client = client
             .filter(|client| client.accepts(&key, now))
-            .ok_or(Failure::Unauthorized)?;
+            .ok_or(Failure::Unauthorized(Denial::Unauthorized))?;
         Span::current().record("client", display(&client.id));
-        Ok(Self(client))
+        let profile = &client.profile;
+        if !profile.permits_address(source_address(parts)) {
+            return Err(Failure::Unauthorized(Denial::IpNotAllowed));
+        }
+        match profile.disabled.first() {
+            Some(switch) => Err(Failure::Unauthorized((*switch).into())),
+            None => Ok(Self(client)),
+        }
+    }
+}
+
+/// The address that API Gateway saw; what the caller's own headers say of it is not looked at.
+fn source_address(parts: &Parts) -> Option<IpAddr> {
+    match parts.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => {
+            context.http.source_ip.as_deref()?.parse().ok()
+        }
+        _ => parts
+            .extensions
+            .get()
+            .map(|SourceAddress(address)| *address),
+    }
+}
+
+/// The `Idempotency-Key` of a call, if it bears one.
+#[derive(Clone, Debug)]
+pub(super) struct MaybeKey(pub(super) Option<IdempotencyKey>);
+
+impl<S: Sync> FromRequestParts<S> for MaybeKey {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let mut keys = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let key = match (keys.next(), keys.next()) {
+            (None, _) => return Ok(Self(None)),
+            (Some(key), None) => IdempotencyKey::parse(key.as_bytes()),
+            (Some(_), Some(_)) => Err(IdempotencyKeyError),
+        };
+        match key {
+            Ok(key) => Ok(Self(Some(key))),
+            Err(error) => Err(Failure::Invalid(vec![FieldError {
+                property: "Idempotency-Key".to_owned(),
+                error: error.to_string(),
+            }])),
+        }
     }
 }
 

@@ -10,18 +10,19 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::admission::Admitter;
 use crate::clock::Clock;
 use crate::message_service::MessageService;
-use crate::request::{self, Order, Rejection};
+use crate::request::{self, Order, Tools};
 use crate::secret::Secrets;
-use crate::store::{Directory, Verdict, Verifications};
+use crate::store::{Directory, Recipients, Verifications};
 use crate::template::{Template, TemplateId};
-use crate::validate::{self, Question};
+use crate::validate::{self, Answer, Question};
 use crate::verification::RequestId;
 
 use super::body::Body;
-use super::caller::{Caller, Now};
-use super::failure::Failure;
+use super::caller::{Caller, MaybeKey, Now};
+use super::failure::{Failure, InvalidBody, RejectedBody};
 use super::observe::{Outcome, observe};
 use super::openapi::{BodyRefusals, Refusals};
 
@@ -34,6 +35,10 @@ pub struct RequestPowers {
     pub directory: Directory,
     /// Where codes are stored.
     pub verifications: Verifications,
+    /// Who is remembered as a recipient.
+    pub recipients: Recipients,
+    /// What lets requests in.
+    pub admitter: Admitter,
     /// What codes and recipients are digested with.
     pub secrets: Secrets,
     /// What takes the messages.
@@ -49,8 +54,31 @@ pub struct ValidatePowers {
     pub directory: Directory,
     /// Where codes are stored.
     pub verifications: Verifications,
+    /// Who is remembered as a recipient.
+    pub recipients: Recipients,
     /// What guesses are digested with.
     pub secrets: Secrets,
+}
+
+impl From<RequestPowers> for ValidatePowers {
+    fn from(powers: RequestPowers) -> Self {
+        Self {
+            clock: powers.clock,
+            directory: powers.directory,
+            verifications: powers.verifications,
+            recipients: powers.recipients,
+            secrets: powers.secrets,
+        }
+    }
+}
+
+impl From<RequestPowers> for TemplatePowers {
+    fn from(powers: RequestPowers) -> Self {
+        Self {
+            clock: powers.clock,
+            directory: powers.directory,
+        }
+    }
 }
 
 /// What the endpoint `template` may use.
@@ -138,19 +166,9 @@ pub fn template_endpoint(powers: TemplatePowers) -> Router {
 
 /// All endpoints in one, for the laptop.
 pub fn all_endpoints(powers: RequestPowers) -> Router {
-    let validate = ValidatePowers {
-        clock: powers.clock.clone(),
-        directory: powers.directory.clone(),
-        verifications: powers.verifications.clone(),
-        secrets: powers.secrets.clone(),
-    };
-    let template = TemplatePowers {
-        clock: powers.clock.clone(),
-        directory: powers.directory.clone(),
-    };
-    let routes = request_routes(powers)
-        .merge(validate_routes(validate))
-        .merge(template_routes(template));
+    let routes = validate_routes(powers.clone().into())
+        .merge(template_routes(powers.clone().into()))
+        .merge(request_routes(powers));
     finish(routes)
 }
 
@@ -175,8 +193,12 @@ pub(super) struct RequestBody {
     post,
     path = "/v1.0/2fa/request",
     request_body = Order,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the request, so that it may be repeated for 24 hours", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses(
         (status = 200, description = "The code is on its way, or the request was rejected", body = RequestBody),
+        (status = 409, description = "The first call with this Idempotency-Key is still running; try again after `Retry-After` seconds", body = RejectedBody),
+        (status = 422, description = "The Idempotency-Key was used for another body before", body = InvalidBody),
+        (status = 429, description = "A limit is reached; the same request may pass after `Retry-After` seconds", body = RejectedBody),
         BodyRefusals,
         Refusals,
     ),
@@ -184,41 +206,34 @@ pub(super) struct RequestBody {
 pub(super) async fn request(
     Now(now): Now,
     Caller(client): Caller,
-    State(secrets): State<Secrets>,
-    State(verifications): State<Verifications>,
-    State(messages): State<MessageService>,
+    MaybeKey(key): MaybeKey,
+    State(powers): State<RequestPowers>,
     Body(order): Body<Order>,
 ) -> Result<Response, Failure> {
-    let secret = secrets.get(now).await?;
-    let (request_id, outcome) =
-        request::request(&order, &client, now, &secret, &verifications, &messages).await?;
+    let secret = powers.secrets.get(now).await?;
+    let tools = Tools {
+        secret: &secret,
+        verifications: &powers.verifications,
+        admitter: &powers.admitter,
+        messages: &powers.messages,
+    };
+    let (request_id, outcome) = request::request(&order, key.as_ref(), &client, now, tools)
+        .await
+        .map_err(|error| Failure::of_request(error, now))?;
     let (status, error_message) = match outcome {
         request::Outcome::Accepted => ("ACCEPTED", "OK"),
-        request::Outcome::Rejected(rejection) => ("REJECTED", code(rejection)),
+        request::Outcome::Rejected(rejection) => ("REJECTED", rejection.code()),
     };
     let body = RequestBody {
         status,
         request_id,
         error_message,
     };
-    let outcome = if error_message == "OK" {
-        status
-    } else {
-        error_message
+    let logged = match outcome {
+        request::Outcome::Accepted => status,
+        request::Outcome::Rejected(_) => error_message,
     };
-    Ok(answer(StatusCode::OK, outcome, body))
-}
-
-/// The wire contract's name of a rejection.
-fn code(rejection: Rejection) -> &'static str {
-    match rejection {
-        Rejection::Address => "DESTINATION_ADDRESS_INVALID",
-        Rejection::Prefix => "ROUTING_PREFIX_FILTER_INVALID_NUMBER",
-        Rejection::Length => "ROUTING_FILTER_INVALID_LENGTH",
-        Rejection::Country => "CLIENT_COUNTRY_FORBIDDEN",
-        Rejection::Template => "TEMPLATE_NOT_FOUND",
-        Rejection::General => "GENERAL_ERROR",
-    }
+    Ok(answer(StatusCode::OK, logged, body))
 }
 
 /// The answer to a validation.
@@ -238,6 +253,7 @@ pub(super) struct ValidateBody {
     post,
     path = "/v1.0/2fa/validate",
     request_body = Question,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the guess, so that it may be repeated", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses(
         (status = 200, description = "The right code, for the first time, or a wrong one", body = ValidateBody),
         (status = 404, description = "Unknown, expired, already used, attempts exhausted, or another client's: not told apart", body = ValidateBody),
@@ -248,18 +264,21 @@ pub(super) struct ValidateBody {
 pub(super) async fn validate(
     Now(now): Now,
     Caller(client): Caller,
-    State(secrets): State<Secrets>,
-    State(verifications): State<Verifications>,
+    MaybeKey(key): MaybeKey,
+    State(powers): State<ValidatePowers>,
     Body(question): Body<Question>,
 ) -> Result<Response, Failure> {
-    let secret = secrets.get(now).await?;
-    let verdict = validate::validate(&question, &client.id, now, &secret, &verifications).await?;
-    let (status_code, status) = match verdict {
-        Verdict::Verified => (StatusCode::OK, "success"),
-        Verdict::NotMatched => (StatusCode::OK, "not_matched"),
-        Verdict::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+    let secret = powers.secrets.get(now).await?;
+    let (key, id) = (key.as_ref(), &client.id);
+    let (verifications, recipients) = (&powers.verifications, &powers.recipients);
+    let answered =
+        validate::validate(&question, key, id, now, &secret, verifications, recipients).await?;
+    let (status_code, status) = match answered {
+        Answer::Success => (StatusCode::OK, "success"),
+        Answer::NotMatched => (StatusCode::OK, "not_matched"),
+        Answer::NotFound => (StatusCode::NOT_FOUND, "not_found"),
     };
-    let verified = verdict == Verdict::Verified;
+    let verified = answered == Answer::Success;
     Ok(answer(
         status_code,
         status,

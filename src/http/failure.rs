@@ -9,6 +9,8 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 use crate::aws::AwsError;
+use crate::client::Switch;
+use crate::clock::Timestamp;
 use crate::entropy::EntropyError;
 use crate::request::RequestError;
 use crate::secret::SecretError;
@@ -25,8 +27,14 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 pub(super) enum Failure {
     #[error("the body is not valid")]
     Invalid(Vec<FieldError>),
-    #[error("no valid API key")]
-    Unauthorized,
+    #[error("not authorised")]
+    Unauthorized(Denial),
+    #[error("a limit is reached")]
+    TooManyRequests { retry_after: u64 },
+    #[error("the Idempotency-Key was used for another body")]
+    KeyReused,
+    #[error("the first call with this Idempotency-Key is still running")]
+    Running { retry_after: u64 },
     #[error("unknown path")]
     NotFound,
     #[error("method not allowed")]
@@ -43,6 +51,33 @@ pub(super) enum Failure {
     Aws(#[from] AwsError),
     #[error(transparent)]
     Entropy(#[from] EntropyError),
+}
+
+/// Why a caller is not let in, in the order in which it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Denial {
+    Unauthorized,
+    IpNotAllowed,
+    Disabled(Switch),
+}
+
+impl From<Switch> for Denial {
+    fn from(switch: Switch) -> Self {
+        Self::Disabled(switch)
+    }
+}
+
+impl Denial {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "UNAUTHORIZED",
+            Self::IpNotAllowed => "IP_NOT_ALLOWED",
+            Self::Disabled(Switch::Account) => "ACCOUNT_DISABLED",
+            Self::Disabled(Switch::Client) => "CLIENT_DISABLED",
+            Self::Disabled(Switch::Product) => "PRODUCT_DISABLED",
+            Self::Disabled(Switch::Connection) => "CONNECTION_DISABLED",
+        }
+    }
 }
 
 /// What is wrong with one field of the body.
@@ -71,8 +106,9 @@ pub(super) struct RejectedBody {
     error_message: &'static str,
 }
 
-impl From<RequestError> for Failure {
-    fn from(error: RequestError) -> Self {
+impl Failure {
+    /// The failure of a request that was made at `now`.
+    pub(super) fn of_request(error: RequestError, now: Timestamp) -> Self {
         match error {
             RequestError::MissingParameters(missing) => {
                 let errors = missing.0.into_iter().map(|name| FieldError {
@@ -85,6 +121,13 @@ impl From<RequestError> for Failure {
                 property: "parameters".to_owned(),
                 error: format!("{error}: its values must be shorter"),
             }]),
+            RequestError::Limited { until } => Self::TooManyRequests {
+                retry_after: now.seconds_until(until),
+            },
+            RequestError::KeyReused => Self::KeyReused,
+            RequestError::Running { until } => Self::Running {
+                retry_after: now.seconds_until(until),
+            },
             RequestError::Aws(error) => Self::Aws(error),
             RequestError::Entropy(error) => Self::Entropy(error),
         }
@@ -113,7 +156,14 @@ impl Failure {
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "INVALID"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
+            Self::Unauthorized(denial) => (StatusCode::UNAUTHORIZED, denial.code()),
+            // The client's record cannot be used: nobody can be told to be that client.
+            Self::Directory(DirectoryError::Malformed { .. }) => {
+                (StatusCode::UNAUTHORIZED, "GENERAL_ERROR")
+            }
+            Self::TooManyRequests { .. } => (StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_REQUESTS"),
+            Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "IDEMPOTENCY_KEY_REUSED"),
+            Self::Running { .. } => (StatusCode::CONFLICT, "REQUEST_IN_PROGRESS"),
             Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
             Self::MethodNotAllowed { .. } => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED"),
             Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE"),
@@ -123,9 +173,9 @@ impl Failure {
             Self::Aws(error)
             | Self::Directory(DirectoryError::Aws(error))
             | Self::Secret(SecretError::Aws(error)) => Self::from_aws(error),
-            Self::Directory(DirectoryError::Malformed { .. })
-            | Self::Secret(SecretError::Malformed(_))
-            | Self::Entropy(_) => (StatusCode::INTERNAL_SERVER_ERROR, "GENERAL_ERROR"),
+            Self::Secret(SecretError::Malformed(_)) | Self::Entropy(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "GENERAL_ERROR")
+            }
         }
     }
 }
@@ -133,31 +183,40 @@ impl Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, code) = self.status();
-        if status.is_server_error() {
+        if status.is_server_error() || matches!(self, Self::Directory(_)) {
             tracing::error!(error = %self, "a call failed");
         }
-        let mut response = if let Self::Invalid(errors) = self {
-            (status, Json(InvalidBody { errors })).into_response()
-        } else {
-            let mut response = (
-                status,
-                Json(RejectedBody {
+        let retry_after = match self {
+            Self::TooManyRequests { retry_after } | Self::Running { retry_after } => retry_after,
+            _ => RETRY_AFTER_SECONDS,
+        };
+        let allow = match self {
+            Self::MethodNotAllowed { allow } => Some(allow),
+            _ => None,
+        };
+        let mut response = match self {
+            Self::Invalid(errors) => (status, Json(InvalidBody { errors })).into_response(),
+            Self::KeyReused => {
+                let errors = vec![FieldError {
+                    property: "Idempotency-Key".to_owned(),
+                    error: "was used for another body before".to_owned(),
+                }];
+                (status, Json(InvalidBody { errors })).into_response()
+            }
+            _ => {
+                let body = RejectedBody {
                     status: "REJECTED",
                     error_message: code,
-                }),
-            )
-                .into_response();
-            if let Self::MethodNotAllowed { allow } = self {
-                response
-                    .headers_mut()
-                    .insert(ALLOW, HeaderValue::from_static(allow));
+                };
+                (status, Json(body)).into_response()
             }
-            response
         };
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        let headers = response.headers_mut();
+        if let Some(allow) = allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if matches!(status.as_u16(), 409 | 429 | 503) {
+            headers.insert(RETRY_AFTER, retry_after.into());
         }
         response.extensions_mut().insert(Outcome(code));
         response

@@ -12,7 +12,7 @@ use super::failure::{FieldError, InvalidBody, RejectedBody};
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the fields are the published form of failures")]
 pub(super) enum Refusals {
-    /// No valid API key
+    /// No valid API key, or not from there, or switched off
     #[response(status = 401)]
     Unauthorized(RejectedBody),
     /// The method is not the endpoint's; `Allow` names it

@@ -10,6 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use thiserror::Error;
 use crate::aws::{AwsError, CALL_TIMEOUT};
 use crate::client::{Client, ClientId, Profile};
 use crate::clock::Timestamp;
-use crate::template::{Template, TemplateFields};
+use crate::template::{Template, TemplateFields, TemplateId};
 
 /// How long a function works with what it has read of a client; so long may a change by the
 /// operator take to arrive.
@@ -116,8 +117,11 @@ impl Directory {
         reads.get(id).filter(|read| now < read.until).cloned()
     }
 
-    /// One `Query` for everything of a client: a round trip, and half a read unit per 4 KB.
-    async fn query(&self, id: &ClientId) -> Result<Option<Client>, DirectoryError> {
+    /// The client of that name as it is now: one `Query`, half a read unit per 4 KB.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn query(&self, id: &ClientId) -> Result<Option<Client>, DirectoryError> {
         let pages = self
             .dynamodb
             .query()
@@ -182,8 +186,81 @@ impl Directory {
         id: &ClientId,
         template: &TemplateFields,
     ) -> Result<(), DirectoryError> {
-        self.put(id, format!("TEMPLATE#{}", template.id), template)
+        self.put(id, template_key(template.id), template).await
+    }
+
+    /// Writes the profile of a client that is not there yet; `false` when it is, and nothing is
+    /// written.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn add_profile(
+        &self,
+        id: &ClientId,
+        profile: &Profile,
+    ) -> Result<bool, DirectoryError> {
+        let written = self
+            .dynamodb
+            .put_item()
+            .table_name(&*self.table)
+            .set_item(Some(item(id, PROFILE.to_owned(), profile)?))
+            .condition_expression("attribute_not_exists(pk)")
+            .send()
+            .await;
+        match written {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
+                _ => Err(AwsError::new("PutItem", &error).into()),
+            },
+        }
+    }
+
+    /// Removes a client's template.
+    ///
+    /// # Errors
+    /// When DynamoDB does not do it.
+    pub async fn remove_template(
+        &self,
+        client: &ClientId,
+        template: TemplateId,
+    ) -> Result<(), DirectoryError> {
+        self.dynamodb
+            .delete_item()
+            .table_name(&*self.table)
+            .key("pk", AttributeValue::S(partition(client)))
+            .key("sk", AttributeValue::S(template_key(template)))
+            .send()
             .await
+            .map_err(|error| AwsError::new("DeleteItem", &error))?;
+        Ok(())
+    }
+
+    /// The names of all clients, sorted: a scan of the whole table, for operators.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn clients(&self) -> Result<Vec<ClientId>, DirectoryError> {
+        let keys = self
+            .dynamodb
+            .scan()
+            .table_name(&*self.table)
+            .filter_expression("sk = :profile")
+            .expression_attribute_values(":profile", AttributeValue::S(PROFILE.to_owned()))
+            .projection_expression("pk")
+            .into_paginator()
+            .items()
+            .send()
+            .collect::<Result<Vec<_>, _>>()
+            .await
+            .map_err(|error| AwsError::new("Scan", &error))?;
+        let mut clients: Vec<_> = keys
+            .iter()
+            .filter_map(|key| key.get("pk")?.as_s().ok()?.strip_prefix("CLIENT#"))
+            .filter_map(|id| ClientId::parse(id).ok())
+            .collect();
+        clients.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        Ok(clients)
     }
 
     async fn put<T: Serialize>(
@@ -192,27 +269,38 @@ impl Directory {
         sort_key: String,
         content: &T,
     ) -> Result<(), DirectoryError> {
-        let item = Item {
-            key: Key {
-                pk: partition(client),
-                sk: sort_key.clone(),
-            },
-            content,
-        };
-        let item = serde_dynamo::to_item(item).map_err(|source| DirectoryError::Malformed {
-            client: client.clone(),
-            sort_key,
-            source,
-        })?;
         self.dynamodb
             .put_item()
             .table_name(&*self.table)
-            .set_item(Some(item))
+            .set_item(Some(item(client, sort_key, content)?))
             .send()
             .await
             .map_err(|error| AwsError::new("PutItem", &error))?;
         Ok(())
     }
+}
+
+fn item<T: Serialize>(
+    client: &ClientId,
+    sort_key: String,
+    content: &T,
+) -> Result<HashMap<String, AttributeValue>, DirectoryError> {
+    let item = Item {
+        key: Key {
+            pk: partition(client),
+            sk: sort_key.clone(),
+        },
+        content,
+    };
+    serde_dynamo::to_item(item).map_err(|source| DirectoryError::Malformed {
+        client: client.clone(),
+        sort_key,
+        source,
+    })
+}
+
+fn template_key(template: TemplateId) -> String {
+    format!("TEMPLATE#{template}")
 }
 
 fn partition(client: &ClientId) -> String {

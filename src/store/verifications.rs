@@ -1,6 +1,7 @@
 //! The verifications: one item for each code on its way, gone a day after the code.
 //!
 //! `{ id, client, recipient, state, code#<digest>: "verified", attempts, max_attempts, expires_at, ttl }`
+//! and, for a request that may be repeated, `{ at, body, seed, owner, lease_until }`.
 //!
 //! The code's digest is the *name* of an attribute, so that one conditional write counts a guess,
 //! compares it and consumes the code: `if_not_exists(<digest of the guess>, state)` is `"verified"`
@@ -11,7 +12,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
+use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
@@ -21,8 +24,10 @@ use crate::aws::AwsError;
 use crate::client::ClientId;
 use crate::clock::Timestamp;
 use crate::entropy::{self, EntropyError};
-use crate::secret::{Digest, GuessDigests};
+use crate::secret::{Digest, GuessDigests, Seed};
 use crate::verification::RequestId;
+
+use super::value::{integer, number, text};
 
 /// How long an item is kept past its code's end: the wire contract's memory of a repeated call.
 const KEPT_PAST_EXPIRY: Duration = Duration::from_hours(24);
@@ -31,8 +36,11 @@ const KEPT_PAST_EXPIRY: Duration = Duration::from_hours(24);
 const STORED: &str = "stored";
 /// The message service took the message.
 const SENT: &str = "sent";
-/// The message service refused the message, or could not be asked: the code is dead.
-const UNSENT: &str = "unsent";
+/// The message was not sent, for a passing reason: the code is dead until the same request comes
+/// again.
+const PAUSED: &str = "paused";
+/// The request was rejected, for the reason in `reason`: there is no code, or it is dead.
+const REJECTED: &str = "rejected";
 /// The right code came back.
 const VERIFIED: &str = "verified";
 
@@ -50,14 +58,115 @@ pub struct NewVerification<'a> {
     pub id: RequestId,
     /// Who asked.
     pub client: &'a ClientId,
-    /// Who gets the code.
-    pub recipient: Digest,
+    /// Who gets the code; none for a test number, whose failures are not counted.
+    pub recipient: Option<Digest>,
     /// What is kept of the code.
     pub code: Digest,
     /// How many guesses are allowed.
     pub max_attempts: u8,
     /// The first moment at which the code is dead.
     pub expires_at: Timestamp,
+    /// When the request was made.
+    pub at: Timestamp,
+    /// What lets the request be repeated, if it may be.
+    pub claim: Option<Claim<'a>>,
+}
+
+/// What lets a request be repeated.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// The digest of its body.
+    pub body: Digest,
+    /// What the code was made from.
+    pub seed: Seed,
+    /// The call that works on it.
+    pub owner: &'a Attempt,
+    /// Until when no other call may take it over.
+    pub lease_until: Timestamp,
+}
+
+/// What a call meets that wants to store a verification.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// Nothing: it is stored.
+    New,
+    /// The item of an earlier call with the same `Idempotency-Key`.
+    Met(Earlier),
+}
+
+/// An earlier call with the same `Idempotency-Key`, as it left its item.
+#[derive(Clone, Debug)]
+pub struct Earlier(HashMap<String, AttributeValue>);
+
+/// How far an earlier call has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The message service took the message.
+    Accepted,
+    /// It was rejected, for the reason of that name.
+    Rejected(String),
+    /// It has stored its code, and works on or has died.
+    Stored,
+    /// It gave up for a passing reason, and gave back what it had taken.
+    Paused,
+}
+
+impl Earlier {
+    /// How far it has come.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        match self.text("state") {
+            SENT | VERIFIED => Progress::Accepted,
+            REJECTED => Progress::Rejected(self.text("reason").to_owned()),
+            PAUSED => Progress::Paused,
+            _ => Progress::Stored,
+        }
+    }
+
+    /// Whether it had this body.
+    #[must_use]
+    pub fn has_body(&self, body: Digest) -> bool {
+        self.text("body") == body.encode()
+    }
+
+    /// Until when no other call may take it over.
+    #[must_use]
+    pub fn lease_until(&self) -> Timestamp {
+        self.moment("lease_until")
+    }
+
+    /// The first moment at which its code is dead.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.moment("expires_at")
+    }
+
+    /// When it was made.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.moment("at")
+    }
+
+    /// What its code was made from.
+    #[must_use]
+    pub fn seed(&self) -> Option<Seed> {
+        Seed::decode(self.text("seed"))
+    }
+
+    /// Whether its code has this digest.
+    #[must_use]
+    pub fn has_code(&self, code: Digest) -> bool {
+        self.0.contains_key(&code_attribute(code))
+    }
+
+    fn text(&self, name: &str) -> &str {
+        let attribute = self.0.get(name).and_then(|value| value.as_s().ok());
+        attribute.map(String::as_str).unwrap_or_default()
+    }
+
+    fn moment(&self, name: &str) -> Timestamp {
+        Timestamp::from_millis(integer(self.0.get(name)).unwrap_or_default())
+    }
 }
 
 /// The name of one call of validate, by which it knows its own write again.
@@ -73,18 +182,35 @@ impl Attempt {
         Ok(Self(BASE64URL_NOPAD.encode(&entropy::bytes::<16>()?)))
     }
 
+    /// The name itself.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name of a call that may be repeated under the same one.
+    #[must_use]
+    pub fn named(digest: Digest) -> Self {
+        Self(digest.encode()[..22].to_owned())
+    }
+
     fn attribute(&self) -> String {
         format!("try#{}", self.0)
     }
 }
 
 /// What the table says of a guess.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The right code, for the first time.
-    Verified,
+    Verified {
+        /// The recipient whose failures are to be forgotten, if there may be any.
+        failed: Option<String>,
+    },
     /// A wrong code; it is counted.
-    NotMatched,
+    NotMatched {
+        /// The recipient whose failure it is, unless it is a test number's.
+        recipient: Option<String>,
+    },
     /// No such code, or not any more; nothing is counted.
     NotFound,
 }
@@ -99,68 +225,208 @@ impl Verifications {
         }
     }
 
-    /// Stores a code that is about to be sent: one write.
+    /// Stores a code that is about to be sent: one write. An item whose time is past is as good as
+    /// none.
     ///
     /// # Errors
     /// When DynamoDB does not take it.
-    pub async fn store(&self, new: NewVerification<'_>) -> Result<(), AwsError> {
+    pub async fn store(&self, new: NewVerification<'_>) -> Result<Stored, AwsError> {
+        self.put(
+            new,
+            "attribute_not_exists(id) OR #ttl <= :now",
+            HashMap::new(),
+        )
+        .await
+    }
+
+    /// Stores a fresh code over that of an earlier call, whose own is dead: one write, if no other
+    /// call was faster.
+    ///
+    /// # Errors
+    /// When DynamoDB does not take it.
+    pub async fn store_over(
+        &self,
+        earlier: &Earlier,
+        new: NewVerification<'_>,
+    ) -> Result<Stored, AwsError> {
+        let seen = HashMap::from([
+            (":state".to_owned(), text(earlier.text("state"))),
+            (
+                ":lease".to_owned(),
+                number(earlier.lease_until().as_millis()),
+            ),
+        ]);
+        let condition = "(#state = :state AND lease_until = :lease) OR #ttl <= :now";
+        self.put(new, condition, seen).await
+    }
+
+    async fn put(
+        &self,
+        new: NewVerification<'_>,
+        condition: &str,
+        values: HashMap<String, AttributeValue>,
+    ) -> Result<Stored, AwsError> {
         let digest = code_attribute(new.code);
-        let collect_at = new.expires_at.plus(KEPT_PAST_EXPIRY).as_secs_ceil();
-        let written = self
-            .dynamodb
-            .put_item()
-            .table_name(&*self.table)
-            .item("id", text(new.id.to_string()))
-            .item("client", text(new.client.as_str()))
-            .item("recipient", text(new.recipient.encode()))
+        let mut put = self
+            .put_item(new.id, new.client, condition, new.at)
             .item("state", text(STORED))
             .item(&digest, text(VERIFIED))
             .item("attempts", number(0))
             .item("max_attempts", number(new.max_attempts))
             .item("expires_at", number(new.expires_at.as_millis()))
-            .item("ttl", number(collect_at))
-            .condition_expression("attribute_not_exists(id)")
+            .item("ttl", number(collected_at(new.expires_at)));
+        if let Some(recipient) = new.recipient {
+            put = put.item("recipient", text(recipient.encode()));
+        }
+        if let Some(claim) = new.claim {
+            put = put
+                .item("at", number(new.at.as_millis()))
+                .item("body", text(claim.body.encode()))
+                .item("seed", text(claim.seed.encode()))
+                .item("owner", text(claim.owner.as_str()))
+                .item("lease_until", number(claim.lease_until.as_millis()));
+        }
+        for (name, value) in values {
+            put = put.expression_attribute_values(name, value);
+        }
+        if condition.contains("#state") {
+            put = put.expression_attribute_names("#state", "state");
+        }
+        match met(put.send().await)? {
+            // The answer to a write that landed was lost, and the repeated write met it.
+            Some(item) if item.contains_key(&digest) => Ok(Stored::New),
+            Some(item) => Ok(Stored::Met(Earlier(item))),
+            None => Ok(Stored::New),
+        }
+    }
+
+    /// Remembers that the request of an `Idempotency-Key` was rejected: one write.
+    ///
+    /// # Errors
+    /// When DynamoDB does not take it.
+    pub async fn store_rejection(
+        &self,
+        id: RequestId,
+        client: &ClientId,
+        body: Digest,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Stored, AwsError> {
+        let written = self
+            .put_item(id, client, "attribute_not_exists(id) OR #ttl <= :now", now)
+            .item("state", text(REJECTED))
+            .item("reason", text(reason))
+            .item("body", text(body.encode()))
+            .item("ttl", number(collected_at(now)))
+            .send()
+            .await;
+        Ok(met(written)?.map_or(Stored::New, |item| Stored::Met(Earlier(item))))
+    }
+
+    fn put_item(
+        &self,
+        id: RequestId,
+        client: &ClientId,
+        condition: &str,
+        now: Timestamp,
+    ) -> PutItemFluentBuilder {
+        self.dynamodb
+            .put_item()
+            .table_name(&*self.table)
+            .item("id", text(id.to_string()))
+            .item("client", text(client.as_str()))
+            .condition_expression(condition)
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":now", number(now.as_millis().div_euclid(1000)))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+
+    /// Takes over an earlier call that died or gave up, with its code: one write. `false`: another
+    /// call was faster.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn resume(
+        &self,
+        id: RequestId,
+        earlier: &Earlier,
+        owner: &Attempt,
+        lease_until: Timestamp,
+        at: Timestamp,
+    ) -> Result<bool, AwsError> {
+        let written = self
+            .update(id)
+            .update_expression(
+                "SET #state = :stored, #owner = :owner, lease_until = :until, #at = :at",
+            )
+            .condition_expression("#state = :state AND lease_until = :lease")
+            .expression_attribute_names("#at", "at")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":stored", text(STORED))
+            .expression_attribute_values(":owner", text(owner.as_str()))
+            .expression_attribute_values(":until", number(lease_until.as_millis()))
+            .expression_attribute_values(":at", number(at.as_millis()))
+            .expression_attribute_values(":state", text(earlier.text("state")))
+            .expression_attribute_values(":lease", number(earlier.lease_until().as_millis()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         match written {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             Err(error) => match error.as_service_error() {
-                // The answer to a write that landed was lost, and the repeated write met it.
-                Some(PutItemError::ConditionalCheckFailedException(met))
-                    if met.item().is_some_and(|item| item.contains_key(&digest)) =>
-                {
-                    Ok(())
+                Some(UpdateItemError::ConditionalCheckFailedException(met)) => {
+                    let ours = text(owner.as_str());
+                    Ok(met.item().and_then(|item| item.get("owner")) == Some(&ours))
                 }
-                _ => Err(AwsError::new("PutItem", &error)),
+                _ => Err(AwsError::new("UpdateItem", &error)),
             },
         }
     }
 
-    /// Notes that the message service took the message: one write. A code that is verified already
-    /// stays so.
+    /// Notes that the message service took the message, and how many failures the recipient had:
+    /// one write. A code that is verified already stays so.
     ///
     /// # Errors
     /// When DynamoDB does not take it.
-    pub async fn mark_sent(&self, id: RequestId, message_id: &str) -> Result<(), AwsError> {
+    pub async fn mark_sent(
+        &self,
+        id: RequestId,
+        message_id: &str,
+        failures: u32,
+    ) -> Result<(), AwsError> {
         let update = self
             .update(id)
-            .update_expression("SET #state = :sent, message_id = :message_id")
+            .update_expression("SET #state = :sent, message_id = :message_id, failures = :failures")
             .expression_attribute_values(":sent", text(SENT))
-            .expression_attribute_values(":message_id", text(message_id));
+            .expression_attribute_values(":message_id", text(message_id))
+            .expression_attribute_values(":failures", number(failures));
         while_stored(update).await
     }
 
-    /// Kills a code whose message was not taken, and forgets its digest: one write.
+    /// Kills a code whose request is rejected, and forgets its digest: one write.
     ///
     /// # Errors
     /// When DynamoDB does not take it.
-    pub async fn discard(&self, id: RequestId, code: Digest) -> Result<(), AwsError> {
+    pub async fn reject(&self, id: RequestId, code: Digest, reason: &str) -> Result<(), AwsError> {
         let update = self
             .update(id)
-            .update_expression("SET #state = :unsent REMOVE #code")
+            .update_expression("SET #state = :rejected, reason = :reason REMOVE #code")
             .expression_attribute_names("#code", code_attribute(code))
-            .expression_attribute_values(":unsent", text(UNSENT));
+            .expression_attribute_values(":rejected", text(REJECTED))
+            .expression_attribute_values(":reason", text(reason));
+        while_stored(update).await
+    }
+
+    /// Kills a code whose message was not sent for a passing reason: one write. The same request may
+    /// come again and revive it at once.
+    ///
+    /// # Errors
+    /// When DynamoDB does not take it.
+    pub async fn pause(&self, id: RequestId) -> Result<(), AwsError> {
+        let update = self
+            .update(id)
+            .update_expression("SET #state = :paused")
+            .expression_attribute_values(":paused", text(PAUSED));
         while_stored(update).await
     }
 
@@ -248,22 +514,41 @@ fn verdict(item: Option<&HashMap<String, AttributeValue>>, attempt: &str) -> Ver
     let Some(counted_as) = attribute(attempt) else {
         return Verdict::NotFound;
     };
+    let recipient = attribute("recipient")
+        .and_then(|value| value.as_s().ok())
+        .cloned();
     let verified = attribute("state") == Some(&text(VERIFIED));
-    if verified && attribute("attempts") == Some(counted_as) {
-        Verdict::Verified
-    } else {
-        Verdict::NotMatched
+    if !verified || attribute("attempts") != Some(counted_as) {
+        return Verdict::NotMatched { recipient };
+    }
+    // Failures before the request, or not known because the code is not marked as sent yet, or at
+    // this very code.
+    let clean = attribute("failures") == Some(&number(0)) && counted_as == &number(1);
+    Verdict::Verified {
+        failed: recipient.filter(|_| !clean),
+    }
+}
+
+/// When an item may be collected, in seconds since the Unix epoch.
+fn collected_at(expires_at: Timestamp) -> i64 {
+    expires_at.plus(KEPT_PAST_EXPIRY).as_secs_ceil()
+}
+
+/// The item that a conditional put met, if it was not written.
+fn met(
+    written: Result<PutItemOutput, SdkError<PutItemError>>,
+) -> Result<Option<HashMap<String, AttributeValue>>, AwsError> {
+    match written {
+        Ok(_) => Ok(None),
+        Err(error) => match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(met)) => {
+                Ok(Some(met.item().cloned().unwrap_or_default()))
+            }
+            _ => Err(AwsError::new("PutItem", &error)),
+        },
     }
 }
 
 fn code_attribute(digest: Digest) -> String {
     format!("code#{}", digest.encode())
-}
-
-fn text(value: impl Into<String>) -> AttributeValue {
-    AttributeValue::S(value.into())
-}
-
-fn number(value: impl Into<i64>) -> AttributeValue {
-    AttributeValue::N(value.into().to_string())
 }

@@ -4,9 +4,7 @@ use axum::Router;
 use axum::body::to_bytes;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use twofa::http::{
-    TemplatePowers, ValidatePowers, request_endpoint, template_endpoint, validate_endpoint,
-};
+use twofa::http::{request_endpoint, template_endpoint, validate_endpoint};
 
 use crate::harness::{App, code_in, not_found, success};
 
@@ -24,21 +22,11 @@ fn request(app: &App) -> Router {
 }
 
 fn validate(app: &App) -> Router {
-    let powers = app.fresh_powers();
-    validate_endpoint(ValidatePowers {
-        clock: powers.clock,
-        directory: powers.directory,
-        verifications: powers.verifications,
-        secrets: powers.secrets,
-    })
+    validate_endpoint(app.fresh_powers().into())
 }
 
 fn template(app: &App) -> Router {
-    let powers = app.fresh_powers();
-    template_endpoint(TemplatePowers {
-        clock: powers.clock,
-        directory: powers.directory,
-    })
+    template_endpoint(app.fresh_powers().into())
 }
 
 fn event(name: &str) -> Value {

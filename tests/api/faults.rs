@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use twofa_local::inbox::Fault;
 
-use crate::harness::{App, NUMBER, code_in, not_found, not_matched, success};
+use crate::harness::{App, DAY, NUMBER, code_in, not_found, not_matched, success};
 use crate::wire::Fate;
 
 #[tokio::test]
@@ -80,16 +80,34 @@ async fn a_guess_that_was_never_counted_may_be_made_again() {
 }
 
 #[tokio::test]
-async fn a_request_survives_any_lost_call() {
+async fn a_request_survives_any_lost_call_and_is_charged_once() {
     let app = App::start().await;
-    for operation in ["Query", "PutItem", "UpdateItem"] {
+    let operations = [
+        "Query",
+        "UpdateItem RECIPIENT",
+        "UpdateItem CLIENT",
+        "PutItem",
+        "UpdateItem",
+    ];
+    let mut requests = 0;
+    for operation in operations {
         for fate in [Fate::LostBefore, Fate::LostAfter] {
-            app.advance(Duration::from_secs(30));
-            let (items, messages) = (app.verifications().await, app.messages().len());
+            app.advance(Duration::from_mins(1));
             app.dynamodb.lose(operation, [fate, fate]);
             let sent = app.send().await;
-            assert_eq!(app.verifications().await, items + 1, "{operation} {fate:?}");
-            assert_eq!(app.messages().len(), messages + 1, "{operation} {fate:?}");
+            requests += 1;
+            assert_eq!(
+                app.verifications().await.len(),
+                requests,
+                "{operation} {fate:?}"
+            );
+            assert_eq!(app.messages().len(), requests, "{operation} {fate:?}");
+            assert_eq!(
+                app.usage("demo").await.days[&DAY],
+                (requests as u64, requests as u64)
+            );
+            let recipient = app.recipient("demo", &app.messages()[0].to).await;
+            assert_eq!(recipient.sends.len(), 1, "{operation} {fate:?}");
             app.validate(&sent.code, &sent.request_id)
                 .await
                 .is(200, success());
@@ -126,42 +144,65 @@ async fn a_code_that_could_not_be_marked_as_sent_is_still_accepted() {
 }
 
 #[tokio::test]
-async fn without_dynamodb_nothing_is_sent() {
+async fn without_dynamodb_nothing_is_sent_and_nothing_charged() {
     let app = App::start().await;
     app.dynamodb.down(true);
     app.request_to(NUMBER)
         .await
         .is_refusal(503, "GENERAL_ERROR");
     app.dynamodb.down(false);
-    app.dynamodb.lose("PutItem", vec![Fate::LostBefore; 4]);
-    app.request_to(NUMBER)
-        .await
-        .is_refusal(503, "GENERAL_ERROR");
+    for operation in ["UpdateItem RECIPIENT", "UpdateItem CLIENT", "PutItem"] {
+        app.dynamodb.lose(operation, vec![Fate::LostBefore; 4]);
+        app.request_to(NUMBER)
+            .await
+            .is_refusal(503, "GENERAL_ERROR");
+        nothing_is_charged(&app).await;
+    }
     app.nothing_happened().await;
 }
 
 #[tokio::test]
-async fn without_sns_no_code_is_alive() {
+async fn a_charge_whose_every_answer_is_lost_is_given_back() {
     let app = App::start().await;
-    app.send().await;
-    app.sns.down(true);
+    for operation in ["UpdateItem RECIPIENT", "UpdateItem CLIENT"] {
+        app.dynamodb.lose(operation, vec![Fate::LostAfter; 4]);
+        app.request_to(NUMBER)
+            .await
+            .is_refusal(503, "GENERAL_ERROR");
+        nothing_is_charged(&app).await;
+    }
+    app.nothing_happened().await;
+}
+
+#[tokio::test]
+async fn without_sns_no_code_is_alive_and_nothing_charged() {
+    let app = App::start().await;
+    app.sns.lose("Publish", vec![Fate::LostBefore; 4]);
     app.request_to(NUMBER)
         .await
         .is_refusal(503, "GENERAL_ERROR");
-    app.sns.down(false);
+    nothing_is_charged(&app).await;
     for fault in [Fault::Throttled, Fault::InternalError] {
         app.inbox.fail_next(vec![fault; 4]);
         app.request_to(NUMBER)
             .await
             .is_refusal(503, "GENERAL_ERROR");
+        nothing_is_charged(&app).await;
     }
-    assert_eq!(app.messages().len(), 1);
-    let live = app
-        .everything_stored()
-        .await
-        .into_iter()
-        .filter(|item| item.keys().any(|name| name.starts_with("code#")));
-    assert_eq!(live.count(), 1, "the code of the first request alone");
+    app.inbox.fail_next([Fault::OptedOut]);
+    app.request_to(NUMBER).await.is_rejection("GENERAL_ERROR");
+    nothing_is_charged(&app).await;
+    assert_eq!((app.live_codes().await, app.messages().len()), (0, 0));
+}
+
+async fn nothing_is_charged(app: &App) {
+    let usage = app.usage("demo").await;
+    assert!(
+        usage.days.values().all(|counts| *counts == (0, 0)),
+        "{usage:?}"
+    );
+    let sends = app.recipient("demo", NUMBER).await.sends;
+    assert!(sends.is_empty(), "{sends:?}");
 }
 
 #[tokio::test]

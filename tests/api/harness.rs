@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -13,7 +14,9 @@ use tokio::task::JoinSet;
 use twofa::client::{ApiKey, ClientId, Countries, Profile, StoredKey};
 use twofa::clock::{Clock, ManualClock, Timestamp};
 use twofa::http::RequestPowers;
-use twofa::store::Directory;
+use twofa::phone::PhoneNumber;
+use twofa::secret::{Digest, Secrets};
+use twofa::store::{Account, Directory, RecipientState, Recipients, Usage, UsageState};
 use twofa::template::TemplateFields;
 use twofa_local::cloud::{self, Backends, DIRECTORY_TABLE, Storage, VERIFICATIONS_TABLE};
 use twofa_local::demo;
@@ -34,6 +37,9 @@ pub const NUMBER: &str = "+447400123456";
 /// When every test begins: a moment in January 2027.
 pub const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
+/// The day of it, since the Unix epoch.
+pub const DAY: i64 = START.as_millis() / 86_400_000;
+
 /// The API of one test, on services of its own.
 pub struct App {
     pub inbox: Inbox,
@@ -46,8 +52,11 @@ pub struct App {
     pub directory: Directory,
     /// The tables as they are, likewise.
     tables: aws_sdk_dynamodb::Client,
+    /// The secret, likewise.
+    pub secrets: Secrets,
     api: SocketAddr,
     http: reqwest::Client,
+    people: AtomicU32,
     _backends: Backends,
     _tasks: JoinSet<()>,
 }
@@ -157,8 +166,13 @@ impl App {
             sns,
             directory,
             tables,
+            secrets: Secrets::new(
+                twofa::aws::secrets_manager(&cloud::sdk_config(backends.sns)),
+                cloud::SECRET,
+            ),
             api,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            people: AtomicU32::new(1_000_000),
             _backends: backends,
             _tasks: tasks,
         }
@@ -195,6 +209,17 @@ impl App {
         self.post_as(API_KEY, path, body).await
     }
 
+    /// Posts JSON with an `Idempotency-Key`.
+    pub async fn post_with(&self, key: &str, path: &str, body: &Value) -> Answer {
+        let headers = [
+            ("X-API-KEY", API_KEY),
+            ("Content-Type", "application/json"),
+            ("Idempotency-Key", key),
+        ];
+        self.call(Method::POST, path, &headers, body.to_string())
+            .await
+    }
+
     pub async fn post_as(&self, key: &str, path: &str, body: Value) -> Answer {
         let headers = [("X-API-KEY", key), ("Content-Type", "application/json")];
         self.call(Method::POST, path, &headers, body.to_string())
@@ -206,10 +231,16 @@ impl App {
             .await
     }
 
-    /// Has a code sent and reads it off the recipient's phone.
+    /// Has a code sent to somebody new and reads it off the recipient's phone.
     pub async fn send(&self) -> Sent {
-        let answer = self.request_to(NUMBER).await;
+        let answer = self.request_to(&self.somebody()).await;
         self.sent(&answer)
+    }
+
+    /// A number that was not sent to before.
+    pub fn somebody(&self) -> String {
+        let number = self.people.fetch_add(1, Ordering::Relaxed);
+        format!("+44740{number:07}")
     }
 
     /// The code that the newest message brought for this accepted request.
@@ -242,21 +273,27 @@ impl App {
 
     /// Writes a client of this name with the demo client's template; returns its key.
     pub async fn add_client(&self, name: &str, countries: &[&str]) -> String {
-        let key = format!("2fa_{name}_{}", "k".repeat(43));
-        let digest = ApiKey::parse(&key).unwrap().digest();
         let countries: Countries = serde_json::from_value(json!(countries)).unwrap();
-        let profile = Profile {
-            name: name.to_owned(),
-            api_keys: vec![StoredKey {
-                digest,
-                expires_at: None,
-            }],
-            countries,
-            max_price: Some("0.10".to_owned()),
-        };
-        let id = ClientId::parse(name).unwrap();
+        let max_price = Some("0.10".to_owned());
+        self.add(Profile {
+            max_price,
+            ..Profile::new(name, countries)
+        })
+        .await
+    }
+
+    /// Writes a client with a fresh key and the demo client's template; returns the key.
+    pub async fn add(&self, mut profile: Profile) -> String {
+        let name = profile.name.clone();
+        let key = format!("2fa_{name}_{}", "k".repeat(43));
+        profile.api_keys = vec![StoredKey {
+            digest: ApiKey::parse(&key).unwrap().digest(),
+            created_at: 0,
+            expires_at: None,
+        }];
+        let id = ClientId::parse(&name).unwrap();
         self.directory.put_profile(&id, &profile).await.unwrap();
-        self.add_template(name, json!({ "id": LOGIN })).await;
+        self.add_template(&name, json!({ "id": LOGIN })).await;
         key
     }
 
@@ -309,15 +346,59 @@ impl App {
         items
     }
 
-    /// How many verifications are stored.
-    pub async fn verifications(&self) -> usize {
-        let scan = self.tables.scan().table_name(VERIFICATIONS_TABLE);
-        scan.send().await.unwrap().items().len()
+    /// What a client has used.
+    pub async fn usage(&self, client: &str) -> UsageState {
+        let client = ClientId::parse(client).unwrap();
+        let usage = Usage::new(self.tables.clone(), VERIFICATIONS_TABLE);
+        usage.read(Account::Client(&client)).await.unwrap()
+    }
+
+    pub async fn set_balance(&self, client: &str, parts: u32) {
+        let usage = Usage::new(self.tables.clone(), VERIFICATIONS_TABLE);
+        let client = ClientId::parse(client).unwrap();
+        usage.set_balance(&client, Some(parts)).await.unwrap();
+    }
+
+    /// The recipients as the operator sees them, and the digest of one.
+    pub async fn recipients(&self, client: &str, number: &str) -> (Recipients, Digest) {
+        let secret = self.secrets.get(START).await.unwrap();
+        let client = ClientId::parse(client).unwrap();
+        let digest = secret.recipient_digest(&client, &PhoneNumber::parse(number).unwrap());
+        (
+            Recipients::new(self.tables.clone(), VERIFICATIONS_TABLE),
+            digest,
+        )
+    }
+
+    /// What is known of a client's recipient.
+    pub async fn recipient(&self, client: &str, number: &str) -> RecipientState {
+        let (recipients, digest) = self.recipients(client, number).await;
+        recipients.read(digest).await.unwrap()
+    }
+
+    /// The stored verifications.
+    pub async fn verifications(&self) -> Vec<HashMap<String, AttributeValue>> {
+        let is_one = |item: &HashMap<_, _>| !item.contains_key("pk") && item.contains_key("client");
+        self.everything_stored()
+            .await
+            .into_iter()
+            .filter(is_one)
+            .collect()
+    }
+
+    /// How many of the stored codes could still be validated.
+    pub async fn live_codes(&self) -> usize {
+        let live = ["stored", "sent"].map(|state| AttributeValue::S(state.to_owned()));
+        let verifications = self.verifications().await;
+        verifications
+            .iter()
+            .filter(|item| live.contains(&item["state"]))
+            .count()
     }
 
     /// Asserts that there is no trace of a code: nothing stored, nothing published.
     pub async fn nothing_happened(&self) {
-        assert_eq!(self.verifications().await, 0);
+        assert!(self.verifications().await.is_empty());
         assert_eq!(self.inbox.publishes(), 0);
     }
 }

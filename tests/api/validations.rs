@@ -143,7 +143,7 @@ async fn an_unknown_request_is_not_found() {
     app.validate(&code, "00000000-0000-4000-8000-000000000000")
         .await
         .is(404, not_found());
-    assert_eq!(app.verifications().await, 1, "asking makes no item");
+    assert_eq!(app.verifications().await.len(), 1, "asking makes no item");
     app.validate(&code, &request_id.to_uppercase())
         .await
         .is(200, success());
@@ -190,23 +190,31 @@ async fn every_problem_of_a_body_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_guess_is_one_write_of_one_unit() {
+async fn a_right_first_guess_is_one_write_of_one_unit_and_a_wrong_one_two() {
     let app = App::start().await;
-    let sent = app.send().await;
-    let dead = app.send().await;
+    let (right, wrong) = (app.send().await, app.send().await);
     app.dynamodb.take_calls();
-    for (code, request) in [
-        (sent.wrong_code(), &sent.request_id),
-        (sent.code.clone(), &sent.request_id),
-        (dead.code.clone(), &dead.request_id),
-    ] {
-        app.validate(&code, request).await;
-        let calls = app.dynamodb.take_calls();
-        let [call] = &calls[..] else {
-            panic!("{calls:?}")
-        };
-        assert_eq!((call.operation.as_str(), call.units), ("UpdateItem", 1.0));
-    }
+    let cost = async |code: &str, sent: &Sent| -> Vec<(String, f64)> {
+        app.validate(code, &sent.request_id).await;
+        let calls = app.dynamodb.take_calls().into_iter();
+        calls.map(|call| (call.operation, call.units)).collect()
+    };
+    let guess = ("UpdateItem".to_owned(), 1.0);
+    let recipient = ("UpdateItem RECIPIENT".to_owned(), 1.0);
+    assert_eq!(
+        cost(&right.code, &right).await,
+        std::slice::from_ref(&guess)
+    );
+    let two = [guess, recipient];
+    assert_eq!(
+        cost(&wrong.wrong_code(), &wrong).await,
+        two,
+        "the failure is counted"
+    );
+    assert_eq!(cost(&wrong.code, &wrong).await, two, "and forgotten");
+    // A failed condition is charged too, but DynamoDB does not tell.
+    let spent = cost(&wrong.code, &wrong).await;
+    assert_eq!(spent.len(), 1, "nothing is counted at a dead code");
 }
 
 #[tokio::test]
@@ -233,5 +241,5 @@ async fn an_item_with_ten_attempts_still_costs_one_unit() {
         .is(200, success());
     let calls = app.dynamodb.take_calls();
     assert!(calls.iter().all(|call| call.units <= 1.0), "{calls:?}");
-    assert_eq!(calls.last().unwrap().operation, "UpdateItem");
+    assert_eq!(calls[0].operation, "UpdateItem");
 }

@@ -146,11 +146,19 @@ impl Wire {
     }
 }
 
-/// `DynamoDB_20120810.UpdateItem` is `UpdateItem`; a form's `Action=Publish` is `Publish`.
+/// `DynamoDB_20120810.UpdateItem` is `UpdateItem`, with `RECIPIENT`, `CLIENT` or `STACK` behind it
+/// where it is the item of one; a form's `Action=Publish` is `Publish`.
 fn operation(headers: &http::HeaderMap, body: &[u8]) -> String {
     if let Some(target) = headers.get("x-amz-target") {
         let target = target.to_str().unwrap();
-        return target.rsplit('.').next().unwrap().to_owned();
+        let operation = target.rsplit('.').next().unwrap();
+        let request: Value = serde_json::from_slice(body).unwrap();
+        let id = request["Key"]["id"]["S"].as_str().unwrap_or_default();
+        let kind = id.split('#').next().unwrap();
+        return match kind {
+            "RECIPIENT" | "CLIENT" | "STACK" => format!("{operation} {kind}"),
+            _ => operation.to_owned(),
+        };
     }
     let body = String::from_utf8_lossy(body);
     let action = body
