@@ -133,13 +133,13 @@ impl Admitter {
             self.usage.charge(account, bill.charge, caps),
             self.charge_stack(&bill),
         );
-        let failures = match (&sent_to, &charged, &capped) {
-            (Ok(Admission::Admitted { failures }), Ok(Taken::Taken), Ok(Taken::Taken)) => *failures,
-            _ => {
-                self.give_back(&bill).await;
-                return Err(refusal(sent_to, [charged, capped]));
-            }
+        let (Ok(Admission::Admitted { failures }), Ok(Taken::Taken), Ok(Taken::Taken)) =
+            (&sent_to, &charged, &capped)
+        else {
+            self.give_back(&bill).await;
+            return Err(refusal(sent_to, [charged, capped]));
         };
+        let failures = *failures;
         Ok(Admitted {
             taken: Some(bill),
             failures,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::config::http::HttpResponse;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{BehaviorVersion, SharedHttpClient};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -26,8 +26,14 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(900);
 /// The longest that a connection takes to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(900);
 
+/// The longest that the write takes which decides about a guess, retries included.
+pub const GUESS_TIMEOUT: Duration = Duration::from_secs(7);
+
 /// How often a call is tried at the most.
 const ATTEMPTS: u32 = 4;
+
+/// How often that write is.
+const GUESS_ATTEMPTS: u32 = 10;
 
 /// The longest pause before the first retry; each later one is twice as long.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
@@ -51,13 +57,29 @@ pub async fn config_from_environment() -> SdkConfig {
 /// A client of DynamoDB.
 #[must_use]
 pub fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
-    aws_sdk_dynamodb::Client::new(&bounded(config))
+    let config = aws_sdk_dynamodb::config::Builder::from(&bounded(config));
+    aws_sdk_dynamodb::Client::from_conf(config.retry_partition(partition()).build())
+}
+
+/// What is different for the one write that decides about a guess: the function has nothing else to
+/// do, so it has more time and attempts to learn what became of it.
+#[must_use]
+pub fn patient() -> aws_sdk_dynamodb::config::Builder {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(GUESS_TIMEOUT)
+        .build();
+    aws_sdk_dynamodb::Config::builder()
+        .timeout_config(timeouts)
+        .retry_config(retries().with_max_attempts(GUESS_ATTEMPTS))
 }
 
 /// A client of Secrets Manager.
 #[must_use]
 pub fn secrets_manager(config: &SdkConfig) -> aws_sdk_secretsmanager::Client {
-    aws_sdk_secretsmanager::Client::new(&bounded(config))
+    let config = aws_sdk_secretsmanager::config::Builder::from(&bounded(config));
+    aws_sdk_secretsmanager::Client::from_conf(config.retry_partition(partition()).build())
 }
 
 /// A client of SNS. It has no time-out for a single attempt: when an answer fails to come, the
@@ -68,13 +90,19 @@ pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_timeout(PUBLISH_TIMEOUT)
         .build();
-    let config = config.clone().into_builder();
-    aws_sdk_sns::Client::new(
-        &config
-            .timeout_config(timeouts)
-            .retry_config(retries())
-            .build(),
-    )
+    let config = aws_sdk_sns::config::Builder::from(config)
+        .timeout_config(timeouts)
+        .retry_config(retries())
+        .retry_partition(partition());
+    aws_sdk_sns::Client::from_conf(config.build())
+}
+
+/// The SDK counts the retries of a process and stops them when there were many: a right code would
+/// then be lost with one packet. Attempts and time-outs bound every call already.
+fn partition() -> RetryPartition {
+    RetryPartition::custom("twofa")
+        .token_bucket(TokenBucket::unlimited())
+        .build()
 }
 
 fn bounded(config: &SdkConfig) -> SdkConfig {

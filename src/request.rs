@@ -159,7 +159,7 @@ pub enum RequestError {
 
 /// How long a call may work before another with the same `Idempotency-Key` takes over: as long as a
 /// function may run.
-const LEASE: Duration = Duration::from_secs(15);
+const LEASE: Duration = Duration::from_secs(20);
 
 /// What a request is carried out with.
 #[derive(Clone, Copy, Debug)]
@@ -302,13 +302,10 @@ async fn once(plan: &Plan<'_>, tools: Tools<'_>) -> Result<Outcome, RequestError
         Ok(admitted) => admitted,
         Err(refused) => return refused.into_outcome(),
     };
-    if let Err(error) = tools
-        .verifications
-        .store(plan.verification(&draft, None))
-        .await
-    {
+    let stored = tools.verifications.store(plan.verification(&draft, None));
+    if let Err(error) = stored.await {
         admitted.give_back(tools.admitter).await;
-        return Err(error.into());
+        return Err(plan.unstored(&draft, error, tools).await);
     }
     plan.send(&draft, admitted, tools).await
 }
@@ -329,7 +326,11 @@ async fn repeatable(
         lease_until: plan.now.plus(LEASE),
     };
     let new = plan.verification(&draft, Some(claim));
-    if let Stored::Met(earlier) = tools.verifications.store(new).await? {
+    let stored = match tools.verifications.store(new).await {
+        Ok(stored) => stored,
+        Err(error) => return Err(plan.unstored(&draft, error, tools).await),
+    };
+    if let Stored::Met(earlier) = stored {
         if let Some(outcome) = answered(&earlier, body, plan.now)? {
             return Ok(outcome);
         }
@@ -356,7 +357,7 @@ async fn repeatable(
     match plan.admit(&draft, tools).await {
         Ok(admitted) => plan.send(&draft, admitted, tools).await,
         Err(refused) => {
-            plan.kill(&draft, refused.rejection(), tools).await;
+            plan.kill(&draft, refused.rejection(), tools).await?;
             refused.into_outcome()
         }
     }
@@ -497,7 +498,7 @@ impl Plan<'_> {
                 match error.kind {
                     AwsErrorKind::Refused => {
                         tracing::warn!(%error, "the message service refused the message");
-                        self.kill(draft, Some(Rejection::General), tools).await;
+                        self.kill(draft, Some(Rejection::General), tools).await?;
                         Ok(Outcome::Rejected(Rejection::General))
                     }
                     AwsErrorKind::Unreachable
@@ -505,7 +506,7 @@ impl Plan<'_> {
                     | AwsErrorKind::Throttled
                     | AwsErrorKind::Faulted
                     | AwsErrorKind::Malformed => {
-                        self.kill(draft, None, tools).await;
+                        self.kill(draft, None, tools).await?;
                         Err(error.into())
                     }
                 }
@@ -513,8 +514,24 @@ impl Plan<'_> {
         }
     }
 
+    /// The end of a request whose code may or may not be stored: if it is, it is killed.
+    async fn unstored(&self, draft: &Draft, error: AwsError, tools: Tools<'_>) -> RequestError {
+        match self.kill(draft, None, tools).await {
+            Ok(()) => error.into(),
+            Err(another) => another.into(),
+        }
+    }
+
     /// Kills the stored code: for good with a rejection, else until the same request comes again.
-    async fn kill(&self, draft: &Draft, rejection: Option<Rejection>, tools: Tools<'_>) {
+    ///
+    /// # Errors
+    /// When it may still be alive; it dies at its end, and nobody is told its id.
+    async fn kill(
+        &self,
+        draft: &Draft,
+        rejection: Option<Rejection>,
+        tools: Tools<'_>,
+    ) -> Result<(), AwsError> {
         let killed = match rejection {
             Some(reason) => {
                 tools
@@ -522,11 +539,12 @@ impl Plan<'_> {
                     .reject(self.id, draft.digest, reason.code())
                     .await
             }
-            None => tools.verifications.pause(self.id).await,
+            None => tools.verifications.pause(self.id, draft.digest).await,
         };
-        if let Err(error) = killed {
+        if let Err(error) = &killed {
             tracing::error!(%error, "an unsent code could not be killed; it dies at its end");
         }
+        killed
     }
 }
 

@@ -419,18 +419,34 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_is_hmac_sha_256() {
-        // RFC 4231 §4.2: twenty bytes 0x0b as the key are thirty-two with zeros behind; the data
-        // is checked through a bare MAC because our messages carry lengths.
-        let mut block = [0; 64];
-        block[..20].copy_from_slice(&[0x0b; 20]);
-        let mut mac = Hmac::<Sha256>::new(&block.into());
-        mac.update(b"Hi There");
-        let hex = data_encoding::HEXLOWER.encode(&mac.finalize().into_bytes());
-        assert_eq!(
-            hex,
-            "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
-        );
+    fn digests_are_as_they_always_were() {
+        // Computed with another implementation of HMAC (RFC 2104) and HKDF (RFC 5869): to change
+        // these is to refuse the codes on their way and to forget every recipient.
+        let id = RequestId::parse("00112233-4455-4677-8899-aabbccddeeff").unwrap();
+        let number = PhoneNumber::parse("+447400123456").unwrap();
+        let seeded = format!(r#"{{"seed":"{}"}}"#, "s".repeat(64));
+        for (secret, code, recipient) in [
+            (
+                window(2, 1, 0),
+                "KwhDhvc-Z39-Cr5VqRTTeHIh5t_sZwMb9wo1BMudNZw",
+                "c_3s1KWfo_BOBb5vFuuEjVCJcW2EYGN24-x4O1dbrnc",
+            ),
+            (
+                Secret::parse(&seeded).unwrap(),
+                "GMDit_lDd2YuAcjLbz6YThHnmB10ruxf60Ryz8aSA0c",
+                "y33uNnvptnrXNgaEXCJ7f2XUkKNOPdqmiQo5VSVUqzs",
+            ),
+        ] {
+            let guess = Guess::new("012345");
+            assert_eq!(
+                secret.guess_digests(&demo(), id, &guess).current.encode(),
+                code
+            );
+            assert_eq!(
+                secret.recipient_digest(&demo(), &number).encode(),
+                recipient
+            );
+        }
     }
 
     #[test]

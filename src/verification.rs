@@ -46,6 +46,12 @@ impl RequestId {
         parse_hyphenated(written).map(Self)
     }
 
+    /// Its last eight bytes, of which all bits but two are random.
+    #[must_use]
+    pub fn low_bits(&self) -> u64 {
+        self.0.as_u64_pair().1
+    }
+
     /// Its sixteen bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {

@@ -1,24 +1,50 @@
 // Goes through the laptop's page as a person would, in a real browser.
 // usage: node page.mjs http://127.0.0.1:PORT [SCREENSHOT_DIR]
 import { strict as assert } from 'node:assert';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
-const [origin, screenshots] = process.argv.slice(2);
-assert(origin, 'usage: node page.mjs http://127.0.0.1:PORT [SCREENSHOT_DIR]');
+const [address, screenshots] = process.argv.slice(2);
+if (!address) {
+  console.error('usage: node page.mjs http://127.0.0.1:PORT [SCREENSHOT_DIR]');
+  process.exit(2);
+}
+const { origin } = new URL(address);
+if (screenshots) mkdirSync(screenshots, { recursive: true });
+const WIDE = { width: 1280, height: 900 };
+const NARROW = { width: 390, height: 844 };
+const REQUEST = '/api/v1.0/2fa/request';
+const VALIDATE = '/api/v1.0/2fa/validate';
+
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
     '--disable-component-update', '--disable-sync'],
 });
-const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
+const context = await browser.newContext({ viewport: WIDE, colorScheme: 'light', locale: 'en-GB' });
+await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin });
+const page = await context.newPage();
 page.setDefaultTimeout(10_000);
+
 const complaints = [];
+// Set while a check makes calls fail on purpose.
+let failing = false;
 // Chromium calls it an error when the API answers 400 or 404, which is what some of the calls are for.
-const refused = m => /\/v1\.0\/2fa\/(request|validate)$/.test(m.location().url);
-page.on('console', m => m.type() === 'error' && !refused(m) && complaints.push(m.text()));
+const answered = m => [REQUEST, VALIDATE].some(path => m.location().url === origin + path)
+  && / status of (400|404|429) /.test(m.text());
+page.on('console', m => m.type() === 'error' && !failing && !answered(m) && complaints.push(m.text()));
 page.on('pageerror', error => complaints.push(String(error)));
-page.on('requestfailed', request => complaints.push(`failed: ${request.url()}`));
+page.on('requestfailed', request => {
+  // Reloading ends the stream of events, which is no failure of the page.
+  if (!failing && !request.url().endsWith('/inbox/events')) complaints.push(`failed: ${request.url()}`);
+});
+page.on('response', response => {
+  const { pathname } = new URL(response.url());
+  if (response.status() >= 400 && ![REQUEST, VALIDATE].includes(pathname)) {
+    complaints.push(`${response.status()}: ${response.url()}`);
+  }
+});
 page.on('request', request => {
   const { protocol, origin: asked } = new URL(request.url());
   if (protocol !== 'data:' && asked !== origin) complaints.push(`elsewhere: ${request.url()}`);
@@ -39,11 +65,22 @@ async function check(sentence, run) {
 }
 const text = selector => page.locator(selector).innerText();
 const reads = (selector, expected) => page.waitForFunction(
-  ([s, e]) => document.querySelector(s).innerText.includes(e), [selector, expected]);
+  ([s, e]) => document.querySelector(s)?.innerText.includes(e), [selector, expected]);
 const focused = () => page.evaluate(() => document.activeElement.id);
-const newest = () => text('#phone li:first-child .bubble');
-const shot = async name => screenshots && page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
-const fits = () => page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth);
+const newest = () => text('#phone li:last-child .bubble');
+const exchange = n => page.locator('#exchanges > li').nth(n).innerText();
+async function shot(name) {
+  if (!screenshots) return;
+  // A capture right after a resize can miss what is not drawn yet.
+  await page.evaluate(() => new Promise(done => {
+    requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 250)));
+  }));
+  await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true, animations: 'disabled' });
+}
+// How far the page goes on below its footer.
+const excess = () => page.evaluate(() => document.documentElement.scrollHeight
+  - Math.max(innerHeight, scrollY + document.querySelector('footer').getBoundingClientRect().bottom));
+const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
 
 async function arrival(act) {
   const before = await page.locator('#phone .bubble').count();
@@ -51,15 +88,37 @@ async function arrival(act) {
   await page.waitForFunction(n => document.querySelectorAll('#phone .bubble').length === n, before + 1);
 }
 
+/** Answers the next POST of a code instead of the server. */
+async function instead(answer, run) {
+  failing = true;
+  await page.route(`**${REQUEST}`, answer, { times: 1 });
+  await run();
+  await page.unroute(`**${REQUEST}`);
+  failing = false;
+}
+
 let code;
 await check('the page opens with the templates of the client', async () => {
-  await page.goto(origin);
+  const response = await page.goto(origin);
+  assert.equal(response.status(), 200);
+  assert(!(await response.text()).includes('__API_' + 'KEY__'), 'the API key was not filled in');
   await page.waitForSelector('#template option', { state: 'attached' });
   assert.deepEqual(await page.locator('#template option').allInnerTexts(), ['Login', 'Payment']);
+  assert.match(await page.title(), /Twofa/);
+  assert.equal(await page.getAttribute('html', 'lang'), 'en');
+  assert.match(await text('header'), /No real SMS is sent/);
+  await reads('#link', 'Connected');
+});
+await check('validating before anything was sent is refused in words', async () => {
+  await page.click('#validate');
+  await reads('#answer [role=alert]', 'Ask for a code first');
+  await page.reload();
+  await page.waitForSelector('#template option', { state: 'attached' });
 });
 await check('a code is asked for with the keyboard alone and arrives on the phone', async () => {
   await page.keyboard.press('Tab');
   assert.equal(await focused(), 'to');
+  assert.notEqual(await page.locator('#to').evaluate(e => getComputedStyle(e).outlineStyle), 'none');
   await page.keyboard.press('Control+A');
   await page.keyboard.type('+44 7400 123456');
   await page.keyboard.press('Tab');
@@ -69,68 +128,151 @@ await check('a code is asked for with the keyboard alone and arrives on the phon
   await arrival(() => page.keyboard.press('Enter'));
   await reads('#asked', 'on its way');
   code = (await newest()).match(/\d{6}/)[0];
-  assert.match(await text('#phone li:first-child'), /Twofa[^]*to \+447400123456 · 1 part · GSM-7/);
+  assert.match(await text('#phone li:last-child'), /Twofa[^]*\d\d:\d\d[^]*to \+447400123456 · 1 part · GSM-7/);
+});
+await check('the arrival is announced to a screen reader', async () => {
+  assert.equal(await page.getAttribute('#news', 'aria-live'), 'polite');
+  assert.match(await page.locator('#news').textContent(), new RegExp(`SMS from Twofa: .*${code}`));
 });
 await check('the code field has the focus and takes a wrong code', async () => {
   await page.waitForFunction(() => document.activeElement.id === 'code');
   await page.keyboard.type(code === '000000' ? '111111' : '000000');
   await page.keyboard.press('Enter');
   await reads('#answer', 'Wrong code');
+  await reads('#answer', 'not_matched');
 });
-await check('the right code succeeds', async () => {
-  await page.fill('#code', code);
-  await page.press('#code', 'Enter');
-  await reads('#answer', 'verified');
+await check('the right code, typed over the wrong one, succeeds', async () => {
+  await page.keyboard.type(code);
+  assert.equal(await page.inputValue('#code'), code);
+  await page.keyboard.press('Tab');
+  assert.equal(await focused(), 'validate');
+  await page.keyboard.press('Space');
+  await reads('#answer', 'The person is verified');
+  assert.equal(await focused(), 'validate');
 });
 await shot('wide');
 await check('the same code is not found again', async () => {
-  await page.click('#validate');
-  await reads('#answer', 'No such code');
+  await page.keyboard.press('Enter');
+  await reads('#answer [role=alert]', 'No such code');
 });
 await check('the raw exchanges are shown, newest first', async () => {
-  const [first, second] = await page.locator('#exchanges li').allInnerTexts();
-  assert.match(first, /POST \/api\/v1\.0\/2fa\/validate\s+404/);
-  assert.match(first, /"status": "not_found"/);
-  assert.match(second, /POST \/api\/v1\.0\/2fa\/validate\s+200[^]*"verified": true/);
+  assert.match(await exchange(0), /POST \/api\/v1\.0\/2fa\/validate\s+404\s+\d+ ms/);
+  assert.match(await exchange(0), /"status": "not_found"/);
+  assert.match(await exchange(1), /POST \/api\/v1\.0\/2fa\/validate\s+200[^]*"verified": true/);
+  assert.match(await exchange(2), /"status": "not_matched"/);
+  const asked = await exchange(3);
+  assert.match(asked, /POST \/api\/v1\.0\/2fa\/request\s+200/);
+  assert.match(asked, /X-API-KEY: \S+\s+Content-Type: application\/json\s+\{\s+"to": "\+44 7400 123456",\s+"template_id": "[0-9a-f-]{36}"/);
+  assert.match(asked, /X-Request-Id: \S+[^]*"status": "ACCEPTED"/);
+  assert.match(await exchange(4), /GET \/api\/v1\.0\/2fa\/template\s+200/);
+});
+await check('an exchange is copied as curl', async () => {
+  await page.locator('#exchanges > li').nth(3).getByRole('button', { name: /Copy as curl/ }).click();
+  await reads('#exchanges > li:nth-child(4) .line', 'Copied');
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  assert(copied.startsWith(`curl -sS '${origin}${REQUEST}'`), copied);
+  assert.match(copied, /-H 'X-API-KEY: \S+' [^]*-H 'Content-Type: application\/json' [^]*-d '\{"to":"\+44 7400 123456",/);
 });
 await check('nonsense is refused in words', async () => {
   await page.fill('#to', 'nonsense');
   await page.click('#send');
-  await reads('#asked', 'no phone number');
+  await reads('#asked [role=alert]', 'no phone number');
   await reads('#asked', 'DESTINATION_ADDRESS_INVALID');
 });
 await check('a template with a parameter asks for it', async () => {
-  await page.fill('#to', '+44 7400 123456');
+  // Another number each time: one recipient gets one code in half a minute.
+  await page.fill('#to', '+44 7400 123457');
   await page.selectOption('#template', { label: 'Payment' });
   await page.click('#send');
   await reads('#parameters', 'is required by the template');
-  assert.equal(await page.getByLabel('amount').getAttribute('aria-invalid'), 'true');
-  await page.getByLabel('amount').fill('<b>12.50</b> €');
-  await arrival(() => page.click('#send'));
-  assert.match(await newest(), /payment of <b>12\.50<\/b> €\./);
+  const amount = page.getByRole('textbox', { name: 'amount' });
+  assert.equal(await amount.getAttribute('aria-invalid'), 'true');
+  assert.equal(await focused(), 'parameter-amount');
+  await shot('wide-fault');
+  await amount.fill('<b>12.50</b> ₴');
+  await arrival(() => page.keyboard.press('Enter'));
+  await reads('#asked', 'on its way');
+  assert.match(await newest(), /payment of <b>12\.50<\/b> ₴\./);
+  assert.match(await text('#phone li:last-child'), /\d parts? · UCS-2/);
+  assert.equal(await amount.getAttribute('aria-invalid'), null);
 });
-await check('every control has a name', async () => {
-  const nameless = await page.evaluate(() => [...document.querySelectorAll('input, select, button')]
-    .filter(control => !(control.labels?.length || control.innerText)).map(control => control.id));
-  assert.deepEqual(nameless, []);
+await check('field errors stand at their fields, others in the answer', async () => {
+  const errors = [{ property: 'to', error: 'must be a string' }, { property: 'template_id', error: 'is odd' },
+    { property: 'parameters', error: 'must be shorter' }, { property: '', error: 'must be a JSON object' }];
+  await instead(route => route.fulfill({ status: 400, json: { errors } }), async () => {
+    await page.click('#send');
+    await reads('#asked [role=alert]', 'The body must be a JSON object.');
+  });
+  assert.equal(await text('#to-fault'), 'This must be a string.');
+  assert.equal(await text('[id="template_id-fault"]'), 'This is odd.');
+  assert.equal(await text('#parameters-fault'), 'This must be shorter.');
+  assert.equal(await focused(), 'to');
 });
-await check('it fits a wide screen and a phone, light and dark', async () => {
-  assert(await fits());
-  await page.setViewportSize({ width: 390, height: 844 });
-  assert(await fits());
-  await shot('narrow');
-  await page.emulateMedia({ colorScheme: 'dark' });
-  await shot('narrow-dark');
-  await page.setViewportSize({ width: 1280, height: 900 });
-  await shot('wide-dark');
+await check('too many requests tell when to try again', async () => {
+  const answer = { status: 429, headers: { 'Retry-After': '30' }, json: { status: 'REJECTED', error_message: 'TOO_MANY_REQUESTS' } };
+  await instead(route => route.fulfill(answer), async () => {
+    await page.click('#send');
+    await reads('#asked [role=alert]', 'Too many requests. Try again in 30 seconds.');
+  });
+  assert.equal(await text('#to-fault'), '');
+  assert.match(await exchange(0), /429[^]*Retry-After: 30/);
 });
-await check('a page opened later shows the messages so far', async () => {
+await check('a server that does not answer is told in words', async () => {
+  await instead(route => route.abort(), async () => {
+    await page.click('#send');
+    await reads('#asked [role=alert]', 'Is the server still running?');
+  });
+  assert.match(await exchange(0), /no answer/);
+});
+await check('every control has an accessible name', async () => {
+  for (const control of await page.locator('input, select, button, summary, [tabindex]').all()) {
+    const [first] = (await control.ariaSnapshot()).split('\n');
+    const named = await control.evaluate(e => {
+      const by = e.getAttribute('aria-labelledby');
+      return Boolean(e.labels?.[0]?.innerText.trim() || (by && document.getElementById(by)?.innerText.trim())
+        || (!['INPUT', 'SELECT'].includes(e.tagName) && e.tabIndex >= 0 && e.innerText.trim()));
+    });
+    assert(named, `no name: ${first}`);
+  }
+  for (const name of ['Phone number', 'Template', 'Code']) await page.getByLabel(name, { exact: true }).waitFor();
+  for (const role of ['banner', 'main', 'contentinfo']) await page.getByRole(role).waitFor();
+  assert.equal(await page.getByRole('heading', { level: 1 }).count(), 1);
+});
+await check('a page opened later shows the messages so far, and announces none', async () => {
+  const shown = await page.locator('#phone .bubble').allInnerTexts();
   await page.reload();
-  await page.waitForFunction(() => document.querySelectorAll('#phone .bubble').length >= 2);
+  await page.waitForFunction(n => document.querySelectorAll('#phone .bubble').length === n, shown.length);
+  assert.deepEqual(await page.locator('#phone .bubble').allInnerTexts(), shown);
+  assert.equal(await page.locator('#news').textContent(), '');
+});
+await check('the flow works on a narrow screen too', async () => {
+  await page.setViewportSize(NARROW);
+  await page.waitForSelector('#template option', { state: 'attached' });
+  await page.fill('#to', '+44 7400 123458');
+  await arrival(() => page.click('#send'));
+  await page.fill('#code', (await newest()).match(/\d{6}/)[0]);
+  await page.press('#code', 'Enter');
+  await reads('#answer', 'The person is verified');
+});
+await check('nothing is cut off at 390 and at 1280 pixels, light and dark', async () => {
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    for (const [name, size] of [['narrow', NARROW], ['wide', WIDE]]) {
+      await page.setViewportSize(size);
+      assert.equal(await overflow() <= 0, true, `${name}, ${colorScheme}: ${await overflow()} pixels too wide`);
+      assert.equal(await excess() <= 1, true, `${name}, ${colorScheme}: ${await excess()} empty pixels below`);
+      if (name === 'narrow' || colorScheme === 'dark') await shot(colorScheme === 'dark' ? `${name}-dark` : name);
+    }
+  }
+  await page.setViewportSize({ width: 320, height: 640 });
+  assert.equal(await overflow() <= 0, true, 'too wide at 320 pixels');
+});
+await check('the links of the footer lead somewhere', async () => {
+  const links = await page.locator('footer a').evaluateAll(all => all.map(a => a.getAttribute('href')));
+  assert.deepEqual(links, ['/openapi.json', '/inbox']);
 });
 await check('nothing failed, and nothing was asked of another origin', async () => {
-  // Reloading ends the stream of events, which is no failure of the page.
-  assert.deepEqual(complaints.filter(c => !c.endsWith('/inbox/events')), []);
+  assert.deepEqual(complaints, []);
 });
 await browser.close();
 console.log(`${passed} passed, 0 failed`);

@@ -1,7 +1,7 @@
 //! All of it, started and stopped together.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::middleware::map_request;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -23,7 +23,7 @@ use twofa::clock::Clock;
 use twofa::entropy::{self, EntropyError};
 use twofa::http::{RequestPowers, SourceAddress, all_endpoints};
 use twofa::message_service::MessageService;
-use twofa::secret::Secrets;
+use twofa::secret::{MalformedSecret, Secret, Secrets};
 use twofa::store::{Directory, Recipients, Usage, Verifications};
 
 use crate::aws::Services;
@@ -99,6 +99,17 @@ pub enum StartError {
     /// The laptop's secret could not be read or made.
     #[error("the laptop's secret could not be read or made")]
     Secret(#[from] io::Error),
+    /// What is kept as the laptop's secret is none.
+    #[error("the laptop's secret is damaged; remove {} to have a new one made", path.display())]
+    MalformedSecret {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: MalformedSecret,
+    },
+    /// A service ended by itself.
+    #[error("one of the services stopped; the log tells why")]
+    Stopped,
     /// There were no random numbers.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
@@ -250,27 +261,28 @@ fn new_secret() -> Result<SecretString, EntropyError> {
 /// The secret in `folder`, which is made at the first start and readable by its owner alone: codes
 /// outlive a restart.
 fn kept_secret(folder: &Path) -> Result<SecretString, StartError> {
-    use secrecy::ExposeSecret as _;
     let path = folder.join("secret.json");
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path);
-    match made {
-        Ok(mut file) => {
+    let kept = match fs::read_to_string(&path) {
+        Ok(kept) => SecretString::from(kept),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secret = new_secret()?;
+            // Renamed when it is whole: a crash leaves no half of it.
+            let draft = folder.join("secret.json.new");
+            let mut options = OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&draft)?;
             file.write_all(secret.expose_secret().as_bytes())?;
-            Ok(secret)
+            fs::rename(&draft, &path)?;
+            secret
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let mut kept = String::new();
-            OpenOptions::new()
-                .read(true)
-                .open(&path)?
-                .read_to_string(&mut kept)?;
-            Ok(kept.into())
-        }
-        Err(error) => Err(error.into()),
+        Err(error) => return Err(error.into()),
+    };
+    match Secret::parse(kept.expose_secret()) {
+        Ok(_) => Ok(kept),
+        Err(source) => Err(StartError::MalformedSecret { path, source }),
     }
 }

@@ -83,7 +83,7 @@ async fn run(options: &Options) -> Result<(), StartError> {
     let mut cloud = Cloud::start(options.addresses(), &options.storage()).await?;
     greet(&cloud.addresses, &options.storage());
     tokio::select! {
-        () = cloud.stopped() => {}
+        () = cloud.stopped() => return Err(StartError::Stopped),
         () = stop_signal() => say("\nStopped.\n"),
     }
     Ok(())

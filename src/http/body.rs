@@ -11,6 +11,7 @@ use http_body_util::LengthLimitError;
 use serde_json::value::RawValue;
 
 use crate::request::Order;
+use crate::template::CODE;
 use crate::validate::Question;
 
 use super::failure::{Failure, FieldError};
@@ -127,7 +128,7 @@ impl<'a> Fields<'a> {
         read
     }
 
-    /// An object of strings, numbers and booleans; empty when there is none. A number keeps the
+    /// An object of strings, numbers and booleans, less the reserved `code`; empty when there is none. A number keeps the
     /// digits it was written with: `12.50` stays `12.50`.
     fn parameters(&mut self, name: &str) -> Option<BTreeMap<String, String>> {
         let Some(raw) = self.object.get(name) else {
@@ -138,7 +139,7 @@ impl<'a> Fields<'a> {
             return None;
         };
         let mut parameters = BTreeMap::new();
-        for (key, raw) in values {
+        for (key, raw) in values.into_iter().filter(|(key, _)| key != CODE) {
             match scalar(raw) {
                 Ok(value) => {
                     parameters.insert(key, value);
@@ -214,7 +215,8 @@ mod tests {
 
     #[test]
     fn a_number_keeps_the_digits_it_was_written_with() {
-        let read = parameters(r#"{"a":12.50,"b":-1e400,"c":true,"d":"${code}"}"#).unwrap();
+        let json = r#"{"a":12.50,"b":-1e400,"c":true,"code":null,"d":"${code}"}"#;
+        let read = parameters(json).unwrap();
         let values: Vec<_> = read.values().map(String::as_str).collect();
         assert_eq!(values, ["12.50", "-1e400", "true", "${code}"]);
     }

@@ -43,8 +43,7 @@ impl SendMark {
     #[must_use]
     pub fn new(at: Timestamp, id: RequestId) -> Self {
         const FRACTIONS: u64 = 1_000_000_000_000_000_000;
-        let [.., a, b, c, d, e, f, g, h] = *id.as_bytes();
-        let fraction = u64::from_be_bytes([a, b, c, d, e, f, g, h]) % (FRACTIONS - 1) + 1;
+        let fraction = id.low_bits() % (FRACTIONS - 1) + 1;
         Self(format!("{}.{fraction:018}", at.as_millis() - 1))
     }
 
@@ -188,7 +187,7 @@ impl Recipients {
                     return Ok(Admission::Admitted { failures });
                 }
                 Err(error) => {
-                    let old = refused(error)?;
+                    let old = refused(&error)?;
                     let state = RecipientState::read(&old);
                     if contains(&old, mark) {
                         return Ok(Admission::Admitted {
@@ -230,7 +229,7 @@ impl Recipients {
                 .send()
                 .await;
             let Err(error) = removed else { return Ok(()) };
-            match position(&refused(error)?, mark) {
+            match position(&refused(&error)?, mark) {
                 Some(moved) => index = moved,
                 None => return Ok(()),
             }
@@ -373,13 +372,13 @@ fn position(item: &HashMap<String, AttributeValue>, mark: &SendMark) -> Option<u
 
 /// The item that the condition failed on.
 fn refused(
-    error: aws_sdk_dynamodb::error::SdkError<UpdateItemError>,
+    error: &aws_sdk_dynamodb::error::SdkError<UpdateItemError>,
 ) -> Result<HashMap<String, AttributeValue>, AwsError> {
     match error.as_service_error() {
         Some(UpdateItemError::ConditionalCheckFailedException(met)) => {
             Ok(met.item().cloned().unwrap_or_default())
         }
-        _ => Err(AwsError::new("UpdateItem", &error)),
+        _ => Err(AwsError::new("UpdateItem", error)),
     }
 }
 
@@ -387,6 +386,6 @@ fn refused(
 async fn unless_refused(update: UpdateItemFluentBuilder) -> Result<(), AwsError> {
     match update.send().await {
         Ok(_) => Ok(()),
-        Err(error) => refused(error).map(drop),
+        Err(error) => refused(&error).map(drop),
     }
 }

@@ -125,7 +125,7 @@ impl Usage {
         caps: Caps,
     ) -> Result<Taken, AwsError> {
         let mut condition = String::from("NOT contains(#second, :mark)");
-        let mut change = String::from(
+        let mut assignment = String::from(
             "SET #day = if_not_exists(#day, :zero) + :one, \
              #parts = if_not_exists(#parts, :zero) + :parts",
         );
@@ -147,10 +147,10 @@ impl Usage {
         }
         if charge.prepaid {
             condition += " AND balance >= :parts";
-            change += ", balance = balance - :parts";
+            assignment += ", balance = balance - :parts";
         }
         let written = update
-            .update_expression(change + " ADD #second :marks")
+            .update_expression(assignment + " ADD #second :marks")
             .condition_expression(condition)
             .return_values(ReturnValue::AllNew)
             .send()
@@ -175,13 +175,13 @@ impl Usage {
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn give_back(&self, account: Account<'_>, charge: Charge) -> Result<(), AwsError> {
-        let mut change = String::from("SET #day = #day - :one, #parts = #parts - :parts");
+        let mut assignment = String::from("SET #day = #day - :one, #parts = #parts - :parts");
         if charge.prepaid {
-            change += ", balance = balance + :parts";
+            assignment += ", balance = balance + :parts";
         }
         let written = self
             .update(account, charge)
-            .update_expression(change + " DELETE #second :marks")
+            .update_expression(assignment + " DELETE #second :marks")
             .condition_expression("contains(#second, :mark)")
             .send()
             .await;
@@ -276,16 +276,14 @@ impl Usage {
 
     /// An update with everything that taking and giving back share.
     fn update(&self, account: Account<'_>, charge: Charge) -> UpdateItemFluentBuilder {
-        let [.., a, b, c, d, e, f] = *charge.id.as_bytes();
-        let mark = AttributeValue::B(Blob::new([a, b, c, d, e, f]));
-        let marks = AttributeValue::Bs(vec![Blob::new([a, b, c, d, e, f])]);
+        let own = Blob::new(mark(charge));
         let (day, second) = (day(charge.at), charge.at.as_millis().div_euclid(1000));
         self.update_item(account)
             .expression_attribute_names("#day", format!("day#{day}"))
             .expression_attribute_names("#parts", format!("parts#{day}"))
             .expression_attribute_names("#second", format!("sec#{second}"))
-            .expression_attribute_values(":mark", mark)
-            .expression_attribute_values(":marks", marks)
+            .expression_attribute_values(":mark", AttributeValue::B(own.clone()))
+            .expression_attribute_values(":marks", AttributeValue::Bs(vec![own]))
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":parts", number(parts(charge)))
     }
@@ -302,11 +300,10 @@ impl Usage {
 /// Why the condition failed, from the item as it was.
 fn why(item: &HashMap<String, AttributeValue>, charge: Charge, caps: Caps) -> Taken {
     let (today, second) = (day(charge.at), charge.at.as_millis().div_euclid(1000));
-    let [.., a, b, c, d, e, f] = *charge.id.as_bytes();
     let marks = item
         .get(&format!("sec#{second}"))
         .and_then(|marks| marks.as_bs().ok());
-    let ours = [a, b, c, d, e, f];
+    let ours = mark(charge);
     if marks.is_some_and(|marks| marks.iter().any(|mark| mark.as_ref() == ours)) {
         return Taken::Taken;
     }
@@ -328,6 +325,12 @@ fn why(item: &HashMap<String, AttributeValue>, charge: Charge, caps: Caps) -> Ta
         return Taken::Refused { until };
     }
     Taken::OutOfBalance
+}
+
+/// By what a request knows itself in the set of its second: 48 random bits.
+fn mark(charge: Charge) -> [u8; 6] {
+    let [_, _, mark @ ..] = charge.id.low_bits().to_be_bytes();
+    mark
 }
 
 fn parts(charge: Charge) -> i64 {

@@ -20,7 +20,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::aws::AwsError;
+use crate::aws::{self, AwsError};
 use crate::client::ClientId;
 use crate::clock::Timestamp;
 use crate::entropy::{self, EntropyError};
@@ -411,23 +411,22 @@ impl Verifications {
         let update = self
             .update(id)
             .update_expression("SET #state = :rejected, reason = :reason REMOVE #code")
-            .expression_attribute_names("#code", code_attribute(code))
             .expression_attribute_values(":rejected", text(REJECTED))
             .expression_attribute_values(":reason", text(reason));
-        while_stored(update).await
+        while_stored(with_code(update, code)).await
     }
 
-    /// Kills a code whose message was not sent for a passing reason: one write. The same request may
-    /// come again and revive it at once.
+    /// Kills a code whose message was not sent for a passing reason, if it is stored: one write. The
+    /// same request may come again and revive it at once.
     ///
     /// # Errors
     /// When DynamoDB does not take it.
-    pub async fn pause(&self, id: RequestId) -> Result<(), AwsError> {
+    pub async fn pause(&self, id: RequestId, code: Digest) -> Result<(), AwsError> {
         let update = self
             .update(id)
             .update_expression("SET #state = :paused")
             .expression_attribute_values(":paused", text(PAUSED));
-        while_stored(update).await
+        while_stored(with_code(update, code)).await
     }
 
     /// Counts, compares and consumes a guess: one write, whatever comes of it.
@@ -468,6 +467,8 @@ impl Verifications {
             .expression_attribute_values(":stored", text(STORED))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .customize()
+            .config_override(aws::patient())
             .send()
             .await;
         match written {
@@ -490,11 +491,19 @@ impl Verifications {
     }
 }
 
+/// Restricts `update` to the item with this code: never that of another call of the same name.
+fn with_code(update: UpdateItemFluentBuilder, code: Digest) -> UpdateItemFluentBuilder {
+    update
+        .condition_expression("#state = :stored AND attribute_exists(#code)")
+        .expression_attribute_names("#code", code_attribute(code))
+}
+
 /// Carries out `update` if the code is stored and nothing more is known of it; else nothing, as
 /// when its own write has landed before.
 async fn while_stored(update: UpdateItemFluentBuilder) -> Result<(), AwsError> {
+    let condition = update.get_condition_expression().clone();
     let written = update
-        .condition_expression("#state = :stored")
+        .condition_expression(condition.unwrap_or_else(|| "#state = :stored".to_owned()))
         .expression_attribute_values(":stored", text(STORED))
         .send()
         .await;

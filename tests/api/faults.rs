@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use twofa::aws::{CALL_TIMEOUT, GUESS_TIMEOUT, PUBLISH_TIMEOUT};
 use twofa_local::inbox::Fault;
 
 use crate::harness::{App, DAY, NUMBER, code_in, not_found, not_matched, success};
@@ -63,6 +64,68 @@ async fn a_right_code_on_the_last_guess_survives_a_lost_answer() {
     app.validate(&sent.code, &sent.request_id)
         .await
         .is(200, success());
+}
+
+#[tokio::test]
+async fn a_right_code_outlives_a_network_that_falls_silent() {
+    let app = App::start().await;
+    let sent = app.send().await;
+    let silent = [Fate::HeldAfter, Fate::HeldBefore, Fate::HeldAfter];
+    app.dynamodb.lose("UpdateItem", silent);
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+}
+
+#[tokio::test]
+async fn retries_do_not_run_out_in_an_outage() {
+    let app = App::start().await;
+    let sent = app.send().await;
+    app.dynamodb.down(true);
+    for _ in 0..40 {
+        app.advance(Duration::from_secs(1));
+        let unknown = format!("2fa_unknown_{}", "x".repeat(43));
+        app.request_as(&unknown, NUMBER)
+            .await
+            .is_refusal(503, "GENERAL_ERROR");
+    }
+    app.dynamodb.down(false);
+    app.dynamodb
+        .lose("UpdateItem", [Fate::LostAfter, Fate::LostAfter]);
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+}
+
+#[tokio::test]
+async fn a_silent_message_service_is_not_asked_again() {
+    let app = App::start().await;
+    app.send().await;
+    app.sns.lose("Publish", [Fate::HeldAfter]);
+    app.request_to(NUMBER)
+        .await
+        .is_refusal(503, "GENERAL_ERROR");
+    assert_eq!(
+        (app.messages().len(), app.live_codes().await),
+        (2, 1),
+        "sent once, and dead"
+    );
+}
+
+/// The sum of all that one call waits for must leave time to answer.
+#[test]
+fn a_function_answers_before_lambda_ends_it() {
+    let template = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/template.yaml"));
+    let template = template.unwrap();
+    let timeout = template
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Timeout: "));
+    let seconds = timeout.unwrap().split(' ').next().unwrap().parse().unwrap();
+    // Secret, client, charges, store, publish, give back, kill.
+    let request = 6 * CALL_TIMEOUT + PUBLISH_TIMEOUT;
+    // Secret, client, guess, failures.
+    let validate = 3 * CALL_TIMEOUT + GUESS_TIMEOUT;
+    assert!(request.max(validate) + Duration::from_secs(1) < Duration::from_secs(seconds));
 }
 
 #[tokio::test]
@@ -159,6 +222,47 @@ async fn without_dynamodb_nothing_is_sent_and_nothing_charged() {
         nothing_is_charged(&app).await;
     }
     app.nothing_happened().await;
+}
+
+#[tokio::test]
+async fn a_code_whose_every_answer_is_lost_is_dead() {
+    let app = App::start().await;
+    app.dynamodb.lose("PutItem", vec![Fate::LostAfter; 4]);
+    app.request_to(NUMBER)
+        .await
+        .is_refusal(503, "GENERAL_ERROR");
+    assert_eq!(
+        (app.verifications().await.len(), app.live_codes().await),
+        (1, 0)
+    );
+    nothing_is_charged(&app).await;
+}
+
+#[tokio::test]
+async fn nobody_is_told_the_id_of_a_code_that_could_not_be_killed() {
+    let app = App::start().await;
+    app.inbox.fail_next([Fault::OptedOut]);
+    app.dynamodb.lose("UpdateItem", vec![Fate::LostBefore; 4]);
+    app.request_to(NUMBER)
+        .await
+        .is_refusal(503, "GENERAL_ERROR");
+}
+
+#[tokio::test]
+async fn what_cannot_get_better_is_a_500() {
+    let app = App::start().await;
+    app.drop_verifications().await;
+    app.request_to(NUMBER)
+        .await
+        .is_refusal(500, "GENERAL_ERROR");
+    assert!(
+        crate::log::text().contains("ResourceNotFoundException"),
+        "the log tells why"
+    );
+    let id = "00000000-0000-4000-8000-000000000000";
+    app.validate("123456", id)
+        .await
+        .is_refusal(500, "GENERAL_ERROR");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use twofa::admission::Admitter;
 use twofa::client::{ApiKey, ClientId, Countries, Profile, StoredKey};
 use twofa::clock::{Clock, ManualClock, Timestamp};
 use twofa::http::RequestPowers;
@@ -34,11 +35,16 @@ pub const TEMPLATE: &str = "/api/v1.0/2fa/template";
 /// A number in a range of the United Kingdom, in E.164 form.
 pub const NUMBER: &str = "+447400123456";
 
-/// When every test begins: a moment in January 2027.
-pub const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+/// When every test begins: a morning in the year 2100, so that the engine, which goes by the real
+/// clock, collects nothing.
+pub const START: Timestamp = Timestamp::from_millis(4_102_473_600_000);
 
 /// The day of it, since the Unix epoch.
 pub const DAY: i64 = START.as_millis() / 86_400_000;
+
+/// Held by the tests with a hundred callers at once: two of them at a time are a load test of the
+/// machine, which runs into time-outs.
+pub static CROWD: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// The API of one test, on services of its own.
 pub struct App {
@@ -86,6 +92,22 @@ impl Answer {
         assert_eq!(self.header("cache-control"), Some("no-store"));
         let call_id = self.header("x-request-id").unwrap();
         assert!(uuid::Uuid::try_parse(call_id).is_ok(), "{call_id}");
+    }
+
+    /// Asserts that it is a refusal with this code, and returns after how many seconds to come back.
+    #[track_caller]
+    pub fn is_wait(&self, status: u16, code: &str) -> u64 {
+        self.is(
+            status,
+            json!({ "status": "REJECTED", "error_message": code }),
+        );
+        self.header("retry-after").unwrap().parse().unwrap()
+    }
+
+    /// Asserts that it is a 429, and returns after how many seconds to come back.
+    #[track_caller]
+    pub fn is_limited(&self) -> u64 {
+        self.is_wait(429, "TOO_MANY_REQUESTS")
     }
 
     /// Asserts that it is a refusal with this code and, of a 503, when to come back.
@@ -139,6 +161,12 @@ impl Sent {
 
 impl App {
     pub async fn start() -> Self {
+        Self::start_with(None, true).await
+    }
+
+    /// With a cap on the SMS parts that all clients together send in a day, and with or without
+    /// test numbers.
+    pub async fn start_with(daily_part_cap: Option<u32>, allow_test_numbers: bool) -> Self {
         log::start();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let backends = Backends::start(any, any, &Storage::Memory).await.unwrap();
@@ -147,7 +175,17 @@ impl App {
             Wire::to(backends.sns).await,
         );
         let clock = ManualClock::starting_at(START);
-        let powers = cloud::powers(dynamodb.address, sns.address, Clock::Manual(clock.clone()));
+        let mut powers = cloud::powers(dynamodb.address, sns.address, Clock::Manual(clock.clone()));
+        let usage = Usage::new(
+            twofa::aws::dynamodb(&cloud::sdk_config(dynamodb.address)),
+            VERIFICATIONS_TABLE,
+        );
+        powers.admitter = Admitter::new(
+            powers.recipients.clone(),
+            usage,
+            daily_part_cap,
+            allow_test_numbers,
+        );
         let tables = twofa::aws::dynamodb(&cloud::sdk_config(backends.dynamodb));
         let directory = Directory::new(tables.clone(), DIRECTORY_TABLE);
         demo::seed(&directory).await.unwrap();
@@ -257,6 +295,11 @@ impl App {
         }
     }
 
+    pub async fn request_as(&self, key: &str, number: &str) -> Answer {
+        self.post_as(key, REQUEST, json!({ "to": number, "template_id": LOGIN }))
+            .await
+    }
+
     pub async fn validate(&self, code: &str, request_id: &str) -> Answer {
         self.post(VALIDATE, json!({ "code": code, "request_id": request_id }))
             .await
@@ -344,6 +387,25 @@ impl App {
             items.extend(page);
         }
         items
+    }
+
+    /// Takes the countries out of a client's record.
+    pub async fn spoil_profile(&self, client: &str) {
+        let key = |name: &str| AttributeValue::S(name.to_owned());
+        let update = self.tables.update_item().table_name(DIRECTORY_TABLE);
+        let update = update
+            .key("pk", key(&format!("CLIENT#{client}")))
+            .key("sk", key("PROFILE"));
+        update
+            .update_expression("REMOVE countries")
+            .send()
+            .await
+            .unwrap();
+    }
+
+    pub async fn drop_verifications(&self) {
+        let drop = self.tables.delete_table().table_name(VERIFICATIONS_TABLE);
+        drop.send().await.unwrap();
     }
 
     /// What a client has used.

@@ -8,13 +8,17 @@
 )]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod auth;
 mod events;
 mod faults;
 mod harness;
+mod idempotency;
+mod limits;
 mod listing;
 mod log;
 mod openapi;
 mod privacy;
+mod protocol;
 mod races;
 mod requests;
 mod validations;

@@ -13,6 +13,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,10 @@ pub enum Fate {
     LostBefore,
     /// The service does it, and the connection breaks before the answer.
     LostAfter,
+    /// The call never ends, and the service does not hear of it.
+    HeldBefore,
+    /// The call never ends, though the service has done it.
+    HeldAfter,
 }
 
 /// A call that went through.
@@ -37,6 +42,8 @@ pub struct Call {
 pub struct Wire {
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
+    /// Told when a call is held.
+    held: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -52,6 +59,7 @@ impl Wire {
         let wire = Self {
             address: listener.local_addr().unwrap(),
             state: Arc::default(),
+            held: Arc::default(),
         };
         tokio::spawn(wire.clone().serve(listener, service));
         wire
@@ -61,6 +69,11 @@ impl Wire {
     pub fn lose(&self, operation: &str, fates: impl IntoIterator<Item = Fate>) {
         let fates = fates.into_iter().map(|fate| (operation.to_owned(), fate));
         self.state.lock().unwrap().fates.extend(fates);
+    }
+
+    /// Waits until a call is held.
+    pub async fn held(&self) {
+        self.held.notified().await;
     }
 
     /// Loses every call from now on, or none.
@@ -103,8 +116,10 @@ impl Wire {
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let operation = operation(&parts.headers, &body);
         let fate = self.fate(&operation);
-        if fate == Some(Fate::LostBefore) {
-            return Err(io::ErrorKind::ConnectionReset.into());
+        match fate {
+            Some(Fate::LostBefore) => return Err(io::ErrorKind::ConnectionReset.into()),
+            Some(Fate::HeldBefore) => self.hold().await,
+            _ => {}
         }
         let mut headers = parts.headers;
         headers.remove("content-length");
@@ -126,14 +141,21 @@ impl Wire {
             .unwrap()
             .calls
             .push(Call { operation, units });
-        if fate == Some(Fate::LostAfter) {
-            return Err(io::ErrorKind::ConnectionReset.into());
+        match fate {
+            Some(Fate::LostAfter) => return Err(io::ErrorKind::ConnectionReset.into()),
+            Some(Fate::HeldAfter) => self.hold().await,
+            _ => {}
         }
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response.headers_mut().remove("transfer-encoding");
         Ok::<_, Infallible>(response).map_err(|never| match never {})
+    }
+
+    async fn hold(&self) {
+        self.held.notify_one();
+        std::future::pending::<()>().await;
     }
 
     fn fate(&self, operation: &str) -> Option<Fate> {

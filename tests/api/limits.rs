@@ -1,0 +1,469 @@
+//! Who is let in how often: recipients, clients, the stack.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::json;
+use tokio::task::JoinSet;
+use twofa::client::{ClientId, Countries, Limits, Profile, Window};
+use twofa::phone::PhoneNumber;
+use twofa_local::inbox::Fault;
+
+use crate::harness::{
+    App, CROWD, DAY, LOGIN, NUMBER, REQUEST, START, VALIDATE, not_found, not_matched, success,
+};
+
+const ROUNDS: usize = 5;
+
+fn client(limits: Limits) -> Profile {
+    Profile {
+        limits,
+        ..Profile::new("limited", Countries::All)
+    }
+}
+
+fn windows(windows: &[(u16, u32)]) -> Limits {
+    let windows = windows.iter().map(|(sends, seconds)| Window {
+        sends: *sends,
+        seconds: *seconds,
+    });
+    Limits {
+        windows: windows.collect(),
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn the_default_windows_are_exact_to_the_second() {
+    let app = App::start().await;
+    let key = app.add(client(Limits::default())).await;
+    let mut sent: Vec<u64> = Vec::new();
+    let mut now = 0;
+    // As fast as it goes: every refusal says when the next one passes, and a second earlier fails.
+    while sent.len() < 24 {
+        let answer = app.request_as(&key, NUMBER).await;
+        if answer.status == 200 {
+            app.sent(&answer);
+            sent.insert(0, now);
+            continue;
+        }
+        let wait = answer.is_limited();
+        let expected = [(1, 30), (5, 600), (10, 3_600), (20, 86_400)]
+            .iter()
+            .filter_map(|(sends, seconds)| Some(sent.get(sends - 1)? + seconds))
+            .max();
+        assert_eq!(Some(now + wait), expected, "after {} sends", sent.len());
+        if wait > 1 {
+            app.advance(Duration::from_secs(wait - 1));
+            assert_eq!(app.request_as(&key, NUMBER).await.is_limited(), 1);
+            app.advance(Duration::from_secs(1));
+        } else {
+            app.advance(Duration::from_secs(1));
+        }
+        now += wait;
+    }
+    assert_eq!(app.messages().len(), 24);
+    assert_eq!(
+        app.usage("limited")
+            .await
+            .days
+            .values()
+            .map(|day| day.0)
+            .sum::<u64>(),
+        24
+    );
+}
+
+#[tokio::test]
+async fn every_spelling_of_a_number_meets_the_same_limit() {
+    let app = App::start().await;
+    let key = app.add(client(Limits::default())).await;
+    app.sent(&app.request_as(&key, "+44 7400 123456").await);
+    for spelling in ["00447400123456", "447400123456", "+44 (0)7400 123-456"] {
+        assert_eq!(
+            app.request_as(&key, spelling).await.is_limited(),
+            30,
+            "{spelling}"
+        );
+    }
+    app.sent(&app.request_as(&key, "+447400123457").await);
+    let other = app.add(Profile::new("other", Countries::All)).await;
+    app.sent(&app.request_as(&other, NUMBER).await);
+}
+
+#[tokio::test]
+async fn a_refused_request_leaves_nothing_behind() {
+    let app = App::start().await;
+    let key = app.add(client(Limits::default())).await;
+    app.sent(&app.request_as(&key, NUMBER).await);
+    for _ in 0..3 {
+        app.request_as(&key, NUMBER).await.is_limited();
+    }
+    assert_eq!(app.usage("limited").await.days[&DAY], (1, 1), "given back");
+    assert_eq!(app.recipient("limited", NUMBER).await.sends, [START]);
+    assert_eq!(
+        (app.verifications().await.len(), app.messages().len()),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_list_of_sends_does_not_grow_for_ever() {
+    let app = App::start().await;
+    let key = app.add(client(windows(&[(40, 600)]))).await;
+    app.add_template("limited", json!({ "id": LOGIN, "max_attempts": 1 }))
+        .await;
+    for _ in 0..90 {
+        app.sent(&app.request_as(&key, NUMBER).await);
+        app.advance(Duration::from_secs(15));
+    }
+    assert_eq!(
+        app.recipient("limited", NUMBER).await.sends.len(),
+        49,
+        "81 are cut to 40"
+    );
+}
+
+/// Sends a code and spoils it with wrong guesses; returns how many were compared.
+async fn spoil(app: &App, key: &str) -> Option<usize> {
+    let answer = app.request_as(key, NUMBER).await;
+    if answer.status == 429 {
+        return None;
+    }
+    let sent = app.sent(&answer);
+    for compared in 0.. {
+        let question = json!({ "code": sent.wrong_code(), "request_id": sent.request_id });
+        let answer = app.post_as(key, VALIDATE, question).await;
+        if answer.status == 404 {
+            return Some(compared);
+        }
+        answer.is(200, not_matched());
+    }
+    None
+}
+
+#[tokio::test]
+async fn consecutive_failures_lock_a_recipient_across_codes() {
+    let app = App::start().await;
+    let key = app.add(client(windows(&[(5, 600)]))).await;
+    let mut failures = 0;
+    while let Some(compared) = spoil(&app, &key).await {
+        failures += compared;
+        app.advance(Duration::from_mins(2));
+    }
+    assert_eq!(failures, 80, "the last code is sent at 75 failures");
+    assert_eq!(app.recipient("limited", NUMBER).await.failures, 80);
+    let wait = app.request_as(&key, NUMBER).await.is_limited();
+    assert_eq!(wait, 24 * 60 * 60 - 120, "counted from the last failure");
+
+    app.advance(Duration::from_secs(wait - 1));
+    assert_eq!(app.request_as(&key, NUMBER).await.is_limited(), 1);
+    app.advance(Duration::from_secs(1));
+    app.sent(&app.request_as(&key, NUMBER).await);
+    assert_eq!(
+        app.recipient("limited", NUMBER).await.failures,
+        0,
+        "forgiven with the lock"
+    );
+}
+
+#[tokio::test]
+async fn a_fresh_lock_says_a_day() {
+    let app = App::start().await;
+    let limits = Limits {
+        max_failures: 25,
+        ..windows(&[(5, 600)])
+    };
+    let key = app.add(client(limits)).await;
+    assert_eq!(spoil(&app, &key).await, Some(5));
+    assert_eq!(app.request_as(&key, NUMBER).await.is_limited(), 86_400);
+}
+
+#[tokio::test]
+async fn the_operator_unlocks_a_recipient() {
+    let app = App::start().await;
+    let limits = Limits {
+        max_failures: 25,
+        ..windows(&[(5, 600)])
+    };
+    let key = app.add(client(limits)).await;
+    spoil(&app, &key).await;
+    app.request_as(&key, NUMBER).await.is_limited();
+    let (recipients, digest) = app.recipients("limited", NUMBER).await;
+    recipients.unlock(digest).await.unwrap();
+    app.sent(&app.request_as(&key, NUMBER).await);
+}
+
+#[tokio::test]
+async fn a_new_code_forgets_no_failure_and_a_right_one_all() {
+    let app = App::start().await;
+    let sent = app.sent(&app.request_to(NUMBER).await);
+    app.validate(&sent.wrong_code(), &sent.request_id)
+        .await
+        .is(200, not_matched());
+    let next = app.sent(&app.request_to(NUMBER).await);
+    assert_eq!(app.recipient("demo", NUMBER).await.failures, 1);
+    app.validate(&next.code, &next.request_id)
+        .await
+        .is(200, success());
+    assert_eq!(app.recipient("demo", NUMBER).await.failures, 0);
+
+    let sent = app.sent(&app.request_to(NUMBER).await);
+    app.validate(&sent.wrong_code(), &sent.request_id)
+        .await
+        .is(200, not_matched());
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+    assert_eq!(app.recipient("demo", NUMBER).await.failures, 0);
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_requests_a_second() {
+    let app = App::start().await;
+    app.advance(Duration::from_millis(250));
+    let limits = Limits {
+        per_second: Some(3),
+        ..Limits::default()
+    };
+    let key = app.add(client(limits)).await;
+    for _ in 0..2 {
+        for _ in 0..3 {
+            app.sent(&app.request_as(&key, &app.somebody()).await);
+        }
+        let refused = app.somebody();
+        assert_eq!(app.request_as(&key, &refused).await.is_limited(), 1);
+        assert!(
+            app.recipient("limited", &refused).await.sends.is_empty(),
+            "given back"
+        );
+        app.advance(Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_requests_a_day() {
+    let app = App::start().await;
+    let limits = Limits {
+        per_day: Some(2),
+        ..Limits::default()
+    };
+    let key = app.add(client(limits)).await;
+    for _ in 0..2 {
+        app.sent(&app.request_as(&key, &app.somebody()).await);
+    }
+    let midnight = (DAY + 1) * 86_400 - START.as_millis() / 1000;
+    let wait = app.request_as(&key, NUMBER).await.is_limited();
+    assert_eq!(i64::try_from(wait).unwrap(), midnight);
+    app.advance(Duration::from_secs(wait - 1));
+    assert_eq!(app.request_as(&key, NUMBER).await.is_limited(), 1);
+    app.advance(Duration::from_secs(1));
+    app.sent(&app.request_as(&key, NUMBER).await);
+}
+
+#[tokio::test]
+async fn a_balance_pays_for_parts() {
+    let app = App::start().await;
+    let key = app
+        .add(Profile {
+            prepaid: true,
+            ..client(Limits::default())
+        })
+        .await;
+    let text = format!("${{code}} {}", "x".repeat(200));
+    app.add_template("limited", json!({ "id": LOGIN, "text": text }))
+        .await;
+    app.request_as(&key, NUMBER)
+        .await
+        .is_rejection("OUT_OF_BALANCE");
+    app.set_balance("limited", 5).await;
+    for left in [3, 1] {
+        app.sent(&app.request_as(&key, &app.somebody()).await);
+        assert_eq!(app.usage("limited").await.balance, Some(left));
+    }
+    let id = app
+        .request_as(&key, NUMBER)
+        .await
+        .is_rejection("OUT_OF_BALANCE");
+    let question = json!({ "code": "000000", "request_id": id });
+    app.post_as(&key, VALIDATE, question)
+        .await
+        .is(404, not_found());
+    assert_eq!(app.usage("limited").await.balance, Some(1));
+    assert!(
+        app.recipient("limited", NUMBER).await.sends.is_empty(),
+        "given back"
+    );
+
+    app.set_balance("limited", 2).await;
+    app.inbox.fail_next([Fault::OptedOut]);
+    app.request_as(&key, NUMBER)
+        .await
+        .is_rejection("GENERAL_ERROR");
+    assert_eq!(app.usage("limited").await.balance, Some(2), "given back");
+    app.sent(&app.request_as(&key, NUMBER).await);
+    assert_eq!(app.usage("limited").await.days[&DAY], (3, 6));
+}
+
+#[tokio::test]
+async fn the_stack_has_a_cap_for_everybody() {
+    let app = App::start_with(Some(3), true).await;
+    let key = app.add(client(Limits::default())).await;
+    app.sent(&app.request_as(&key, &app.somebody()).await);
+    app.send().await;
+    app.inbox.fail_next([Fault::OptedOut]);
+    app.request_to(&app.somebody())
+        .await
+        .is_rejection("GENERAL_ERROR");
+    app.send().await;
+    let wait = app.request_as(&key, NUMBER).await.is_limited();
+    app.advance(Duration::from_secs(wait - 1));
+    assert_eq!(app.request_to(NUMBER).await.is_limited(), 1);
+    app.advance(Duration::from_secs(1));
+    app.sent(&app.request_to(NUMBER).await);
+    assert_eq!(app.usage("limited").await.days[&DAY], (1, 1), "given back");
+}
+
+#[tokio::test]
+async fn old_usage_is_forgotten() {
+    let app = App::start().await;
+    for _ in 0..60 {
+        app.send().await;
+        app.advance(Duration::from_hours(11));
+    }
+    let items = app.everything_stored().await;
+    let id = AttributeValue::S("CLIENT#demo".to_owned());
+    let usage = items
+        .iter()
+        .find(|item| item.get("id") == Some(&id))
+        .unwrap();
+    assert!(usage.len() < 40, "{} attributes", usage.len());
+    assert!(app.usage("demo").await.days.len() >= 7);
+}
+
+#[tokio::test]
+async fn a_test_number_gets_the_same_code_and_no_sms() {
+    for allowed in [true, false] {
+        let app = App::start_with(None, allowed).await;
+        let (_, digest) = app.recipients("limited", NUMBER).await;
+        let key = app
+            .add(Profile {
+                test_recipients: [digest.encode()].into(),
+                ..client(Limits::default())
+            })
+            .await;
+        let id = ClientId::parse("limited").unwrap();
+        let number = PhoneNumber::parse(NUMBER).unwrap();
+        let secret = app.secrets.get(START).await.unwrap();
+        let code = secret.test_code(&id, &number, 6);
+        for round in 0..3 {
+            let order = json!({ "to": NUMBER, "template_id": LOGIN });
+            let answer = app.post_as(&key, REQUEST, order).await;
+            if !allowed {
+                answer.is_rejection("GENERAL_ERROR");
+                continue;
+            }
+            let request_id = answer.json()["request_id"].clone();
+            assert_eq!(
+                answer.json()["status"],
+                "ACCEPTED",
+                "no limit, round {round}"
+            );
+            for (guess, outcome) in [("x", not_matched()), (code.expose(), success())] {
+                let question = json!({ "code": guess, "request_id": request_id });
+                app.post_as(&key, VALIDATE, question).await.is(200, outcome);
+            }
+        }
+        assert_eq!(app.inbox.publishes(), 0);
+        assert!(app.usage("limited").await.days.is_empty());
+        assert!(app.recipient("limited", NUMBER).await.sends.is_empty());
+        assert!(crate::log::text().contains("test number"), "it is logged");
+    }
+}
+
+/// How many of a hundred requests at once are accepted; the others are refused.
+async fn hundred(app: &Arc<App>, key: &str, one_number: bool) -> usize {
+    let mut calls = JoinSet::new();
+    for _ in 0..100 {
+        let (app, key) = (Arc::clone(app), key.to_owned());
+        let number = if one_number {
+            NUMBER.to_owned()
+        } else {
+            app.somebody()
+        };
+        calls.spawn(async move {
+            let answer = app.request_as(&key, &number).await;
+            match answer.status.as_u16() {
+                200 => answer.json()["status"] == "ACCEPTED",
+                _ => answer.is_limited() == 0,
+            }
+        });
+    }
+    calls
+        .join_all()
+        .await
+        .into_iter()
+        .filter(|accepted| *accepted)
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_a_hundred_requests_at_once_a_recipient_gets_one_message() {
+    let _alone = CROWD.lock().await;
+    let app = Arc::new(App::start().await);
+    let key = app.add(client(Limits::default())).await;
+    for round in 1..=ROUNDS {
+        assert_eq!(hundred(&app, &key, true).await, 1);
+        assert_eq!(app.messages().len(), round);
+        let sends = app.recipient("limited", NUMBER).await.sends;
+        assert_eq!(sends.len(), round, "what was refused is given back");
+        let days = app.usage("limited").await.days;
+        assert_eq!(days.values().map(|day| day.0).sum::<u64>(), round as u64);
+        app.advance(Duration::from_hours(2));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_requests_at_once_never_overdraw() {
+    let _alone = CROWD.lock().await;
+    let app = Arc::new(App::start().await);
+    for (name, limits, prepaid) in [
+        ("balance", Limits::default(), true),
+        (
+            "second",
+            Limits {
+                per_second: Some(7),
+                ..Limits::default()
+            },
+            false,
+        ),
+        (
+            "day",
+            Limits {
+                per_day: Some(7),
+                ..Limits::default()
+            },
+            false,
+        ),
+    ] {
+        let profile = Profile {
+            limits,
+            prepaid,
+            ..Profile::new(name, Countries::All)
+        };
+        let key = app.add(profile).await;
+        for _ in 0..ROUNDS {
+            if prepaid {
+                app.set_balance(name, 7).await;
+            }
+            let before = app.messages().len();
+            assert_eq!(hundred(&app, &key, false).await, 7, "{name}");
+            assert_eq!(app.messages().len(), before + 7, "{name}");
+            if prepaid {
+                assert_eq!(app.usage(name).await.balance, Some(0));
+            }
+            app.advance(Duration::from_hours(24));
+        }
+    }
+}
