@@ -3,6 +3,8 @@
 //! The region, the credentials and the services' endpoints (`AWS_ENDPOINT_URL_DYNAMODB`,
 //! `AWS_ENDPOINT_URL_SNS`, `AWS_ENDPOINT_URL_SECRETS_MANAGER`) are the AWS SDK's own variables.
 
+use std::fmt;
+
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
@@ -41,9 +43,16 @@ pub struct RequestConfig {
 }
 
 /// Everything that is wrong with the environment, one line each.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Error, PartialEq, Eq)]
 #[error("the configuration is not valid:\n  {}", .0.join("\n  "))]
 pub struct ConfigError(Vec<String>);
+
+/// As a function's `main` shows it.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl DirectoryConfig {
     /// Reads the process's environment.

@@ -67,6 +67,8 @@ pub struct Backends {
     pub sns: SocketAddr,
     /// The messages that were sent.
     pub inbox: Inbox,
+    /// The value of the one secret.
+    pub secret: Arc<SecretString>,
     tasks: JoinSet<()>,
 }
 
@@ -132,9 +134,10 @@ impl Backends {
             Storage::Folder(folder) => (Engine::in_folder(folder)?, kept_secret(folder)?),
         };
         let inbox = Inbox::default();
+        let secret = Arc::new(secret);
         let services = Services {
             inbox: inbox.clone(),
-            secret: Arc::new(secret),
+            secret: Arc::clone(&secret),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(engine.serve(dynamodb_listener));
@@ -143,6 +146,7 @@ impl Backends {
             dynamodb,
             sns,
             inbox,
+            secret,
             tasks,
         })
     }

@@ -30,6 +30,8 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 
 const PROFILE: &str = "PROFILE";
 
+const TEMPLATE: &str = "TEMPLATE#";
+
 /// The directory table and what was lately read of it; clones share both.
 #[derive(Clone, Debug)]
 pub struct Directory {
@@ -51,7 +53,7 @@ pub enum DirectoryError {
     #[error(transparent)]
     Aws(#[from] AwsError),
     /// An item is not of the product's form.
-    #[error("the directory's item {sort_key} of client {client} is malformed")]
+    #[error("the directory's item {sort_key} of client {client} is malformed: {source}")]
     Malformed {
         /// Whose item it is.
         client: ClientId,
@@ -140,19 +142,18 @@ impl Directory {
         let mut profile = None;
         let mut templates = Vec::new();
         for item in items {
-            if item
-                .get("sk")
-                .and_then(|sk| sk.as_s().ok())
-                .is_some_and(|sk| sk == PROFILE)
-            {
+            let sort_key = item.get("sk").and_then(|sk| sk.as_s().ok());
+            let sort_key = sort_key.cloned().unwrap_or_default();
+            if sort_key == PROFILE {
                 profile = Some(read::<Profile>(id, item)?);
-            } else {
-                let fields = read::<TemplateFields>(id, item)?;
-                let template = fields.id;
-                match Template::try_from(fields) {
+            } else if sort_key.starts_with(TEMPLATE) {
+                let template = read::<TemplateFields>(id, item)
+                    .map_err(|error| error.to_string())
+                    .and_then(|fields| Template::try_from(fields).map_err(|e| e.to_string()));
+                match template {
                     Ok(template) => templates.push(template),
                     Err(error) => {
-                        tracing::error!(client = %id, %template, %error, "a stored template is not valid and is left out");
+                        tracing::error!(client = %id, sort_key, error, "a stored template is not valid and is left out");
                     }
                 }
             }
@@ -300,7 +301,7 @@ fn item<T: Serialize>(
 }
 
 fn template_key(template: TemplateId) -> String {
-    format!("TEMPLATE#{template}")
+    format!("{TEMPLATE}{template}")
 }
 
 fn partition(client: &ClientId) -> String {

@@ -113,3 +113,39 @@ async fn lambda_names_the_call() {
         "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
     );
 }
+
+#[test]
+fn a_function_without_its_environment_names_all_that_is_missing() {
+    for (function, missing) in [
+        (
+            env!("CARGO_BIN_EXE_request"),
+            &[
+                "DIRECTORY_TABLE",
+                "VERIFICATIONS_TABLE",
+                "SECRET_ARN",
+                "DAILY_PART_CAP",
+            ][..],
+        ),
+        (
+            env!("CARGO_BIN_EXE_validate"),
+            &["DIRECTORY_TABLE", "VERIFICATIONS_TABLE", "SECRET_ARN"],
+        ),
+        (env!("CARGO_BIN_EXE_template"), &["DIRECTORY_TABLE"]),
+    ] {
+        let mut command = std::process::Command::new(function);
+        let output = command
+            .env_clear()
+            .env("DAILY_PART_CAP", "many")
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        for variable in missing {
+            assert!(
+                complaint.contains(&format!("\n  {variable} ")),
+                "{complaint}"
+            );
+        }
+        assert_eq!(complaint.lines().count(), missing.len() + 1, "{complaint}");
+    }
+}

@@ -1,15 +1,19 @@
 //! One running API for one test.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use twofa::admission::Admitter;
 use twofa::client::{ApiKey, ClientId, Countries, Profile, StoredKey};
@@ -42,9 +46,9 @@ pub const START: Timestamp = Timestamp::from_millis(4_102_473_600_000);
 /// The day of it, since the Unix epoch.
 pub const DAY: i64 = START.as_millis() / 86_400_000;
 
-/// Held by the tests with a hundred callers at once: two of them at a time are a load test of the
-/// machine, which runs into time-outs.
-pub static CROWD: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// Shared by the tests, but for those with a hundred callers at once, which have it alone: they would
+/// make the others run into time-outs.
+static MACHINE: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
 
 /// The API of one test, on services of its own.
 pub struct App {
@@ -63,7 +67,8 @@ pub struct App {
     api: SocketAddr,
     http: reqwest::Client,
     people: AtomicU32,
-    _backends: Backends,
+    backends: Backends,
+    _machine: Box<dyn Any + Send + Sync>,
     _tasks: JoinSet<()>,
 }
 
@@ -164,9 +169,24 @@ impl App {
         Self::start_with(None, true).await
     }
 
+    /// With the machine to itself, for a test with many callers at once.
+    pub async fn start_alone() -> Self {
+        let alone = Arc::clone(&MACHINE).write_owned().await;
+        Self::run(None, true, Box::new(alone)).await
+    }
+
     /// With a cap on the SMS parts that all clients together send in a day, and with or without
     /// test numbers.
     pub async fn start_with(daily_part_cap: Option<u32>, allow_test_numbers: bool) -> Self {
+        let shared = Arc::clone(&MACHINE).read_owned().await;
+        Self::run(daily_part_cap, allow_test_numbers, Box::new(shared)).await
+    }
+
+    async fn run(
+        daily_part_cap: Option<u32>,
+        allow_test_numbers: bool,
+        machine: Box<dyn Any + Send + Sync>,
+    ) -> Self {
         log::start();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let backends = Backends::start(any, any, &Storage::Memory).await.unwrap();
@@ -211,7 +231,8 @@ impl App {
             api,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             people: AtomicU32::new(1_000_000),
-            _backends: backends,
+            backends,
+            _machine: machine,
             _tasks: tasks,
         }
     }
@@ -389,18 +410,34 @@ impl App {
         items
     }
 
+    /// What all keys are derived from.
+    pub fn seed(&self) -> String {
+        let secret: Value = serde_json::from_str(self.backends.secret.expose_secret()).unwrap();
+        secret["seed"].as_str().unwrap().to_owned()
+    }
+
     /// Takes the countries out of a client's record.
     pub async fn spoil_profile(&self, client: &str) {
+        self.spoil(client, "PROFILE", "REMOVE countries").await;
+    }
+
+    /// Takes the text out of a client's template.
+    pub async fn spoil_template(&self, client: &str, template: &str) {
+        self.spoil(client, &format!("TEMPLATE#{template}"), "REMOVE #text")
+            .await;
+    }
+
+    async fn spoil(&self, client: &str, sort_key: &str, change: &str) {
         let key = |name: &str| AttributeValue::S(name.to_owned());
         let update = self.tables.update_item().table_name(DIRECTORY_TABLE);
-        let update = update
+        let mut update = update
             .key("pk", key(&format!("CLIENT#{client}")))
-            .key("sk", key("PROFILE"));
-        update
-            .update_expression("REMOVE countries")
-            .send()
-            .await
-            .unwrap();
+            .key("sk", key(sort_key))
+            .update_expression(change);
+        if change.contains('#') {
+            update = update.expression_attribute_names("#text", "text");
+        }
+        update.send().await.unwrap();
     }
 
     pub async fn drop_verifications(&self) {

@@ -13,8 +13,8 @@ use twofa::http::{request_endpoint, validate_endpoint};
 use twofa_local::inbox::Fault;
 
 use crate::harness::{
-    API_KEY, Answer, App, CROWD, DAY, LOGIN, NUMBER, PAYMENT, REQUEST, Sent, VALIDATE, code_in,
-    not_found, not_matched, success,
+    API_KEY, Answer, App, DAY, LOGIN, NUMBER, PAYMENT, REQUEST, Sent, VALIDATE, code_in, not_found,
+    not_matched, success,
 };
 use crate::wire::Fate;
 
@@ -290,8 +290,7 @@ async fn a_killed_request_whose_code_has_died_starts_afresh() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_a_hundred_identical_requests_at_once_one_is_sent() {
-    let _alone = CROWD.lock().await;
-    let app = Arc::new(App::start().await);
+    let app = Arc::new(App::start_alone().await);
     for round in 1..=5 {
         let mut calls = JoinSet::new();
         for _ in 0..100 {

@@ -11,7 +11,7 @@ use twofa::phone::PhoneNumber;
 use twofa_local::inbox::Fault;
 
 use crate::harness::{
-    App, CROWD, DAY, LOGIN, NUMBER, REQUEST, START, VALIDATE, not_found, not_matched, success,
+    App, DAY, LOGIN, NUMBER, REQUEST, START, VALIDATE, not_found, not_matched, success,
 };
 
 const ROUNDS: usize = 5;
@@ -410,8 +410,7 @@ async fn hundred(app: &Arc<App>, key: &str, one_number: bool) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_a_hundred_requests_at_once_a_recipient_gets_one_message() {
-    let _alone = CROWD.lock().await;
-    let app = Arc::new(App::start().await);
+    let app = Arc::new(App::start_alone().await);
     let key = app.add(client(Limits::default())).await;
     for round in 1..=ROUNDS {
         assert_eq!(hundred(&app, &key, true).await, 1);
@@ -426,8 +425,7 @@ async fn of_a_hundred_requests_at_once_a_recipient_gets_one_message() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_hundred_requests_at_once_never_overdraw() {
-    let _alone = CROWD.lock().await;
-    let app = Arc::new(App::start().await);
+    let app = Arc::new(App::start_alone().await);
     for (name, limits, prepaid) in [
         ("balance", Limits::default(), true),
         (

@@ -113,7 +113,10 @@ async fn a_client_that_does_not_exist_is_remembered_too() {
 async fn a_stored_template_that_is_not_valid_is_left_out() {
     let app = App::start().await;
     app.add_template("demo", json!({ "text": "no code" })).await;
-    list(&app, API_KEY).await.is(200, demo_templates());
+    app.spoil_template("demo", PAYMENT).await;
+    let mut left = demo_templates();
+    left["data"].as_array_mut().unwrap().pop();
+    list(&app, API_KEY).await.is(200, left);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::types::AttributeValue;
 use tokio::task::JoinSet;
 
-use crate::harness::{App, CROWD, Sent};
+use crate::harness::{App, Sent};
 
 const ROUNDS: usize = 10;
 
@@ -40,8 +40,7 @@ async fn attempts(app: &App, request_id: &str) -> AttributeValue {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_hundred_wrong_guesses_at_once_five_are_compared() {
-    let _alone = CROWD.lock().await;
-    let app = Arc::new(App::start().await);
+    let app = Arc::new(App::start_alone().await);
     for _ in 0..ROUNDS {
         let Sent { request_id, code } = app.send().await;
         let wrong = (0..1_000_000)
@@ -58,8 +57,7 @@ async fn of_two_hundred_wrong_guesses_at_once_five_are_compared() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_fifty_right_guesses_at_once_one_succeeds() {
-    let _alone = CROWD.lock().await;
-    let app = Arc::new(App::start().await);
+    let app = Arc::new(App::start_alone().await);
     for _ in 0..ROUNDS {
         let Sent { request_id, code } = app.send().await;
         let statuses = at_once(&app, &request_id, vec![code; 50]).await;
@@ -73,8 +71,7 @@ async fn of_fifty_right_guesses_at_once_one_succeeds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn right_guesses_among_wrong_ones_succeed_at_most_once() {
-    let _alone = CROWD.lock().await;
-    let app = Arc::new(App::start().await);
+    let app = Arc::new(App::start_alone().await);
     for _ in 0..ROUNDS {
         let sent = app.send().await;
         let guesses = [vec![sent.wrong_code(); 4], vec![sent.code.clone(); 40]].concat();

@@ -9,6 +9,7 @@ use twofa::sms::Encoding;
 use twofa_local::inbox::Fault;
 
 use crate::harness::{API_KEY, App, LOGIN, NUMBER, PAYMENT, REQUEST, START, VALIDATE, not_found};
+use crate::wire::Fate;
 
 #[tokio::test]
 async fn a_code_is_stored_as_a_digest_and_sent() {
@@ -360,6 +361,28 @@ async fn a_request_is_four_writes_of_one_unit_and_one_query() {
     app.send().await;
     assert_eq!(calls(), writes);
     assert_eq!(app.sns.take_operations(), ["Publish"]);
+}
+
+#[tokio::test]
+async fn recipient_and_client_are_charged_side_by_side() {
+    let app = std::sync::Arc::new(App::start().await);
+    app.send().await;
+    app.dynamodb.take_calls();
+    app.dynamodb
+        .lose("UpdateItem RECIPIENT", [Fate::HeldBefore]);
+    let request = tokio::spawn({
+        let app = std::sync::Arc::clone(&app);
+        async move { app.request_to(NUMBER).await }
+    });
+    app.dynamodb.held().await;
+    while app.dynamodb.take_operations() != ["UpdateItem CLIENT"] {
+        assert!(
+            !request.is_finished(),
+            "the client is charged while the recipient is"
+        );
+        tokio::task::yield_now().await;
+    }
+    app.sent(&request.await.unwrap());
 }
 
 #[tokio::test]
