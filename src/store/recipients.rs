@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
@@ -18,7 +17,7 @@ use crate::secret::Digest;
 use crate::verification::RequestId;
 
 use super::Attempt;
-use super::value::{integer, number, text};
+use super::value::{integer, number, refused, text};
 
 /// How long a recipient is remembered after the last send: longer than any window or lock.
 const KEPT: Duration = Duration::from_hours(30 * 24);
@@ -368,18 +367,6 @@ fn position(item: &HashMap<String, AttributeValue>, mark: &SendMark) -> Option<u
     sends
         .iter()
         .position(|send| send.as_n().is_ok_and(|number| *number == mark.0))
-}
-
-/// The item that the condition failed on.
-fn refused(
-    error: &aws_sdk_dynamodb::error::SdkError<UpdateItemError>,
-) -> Result<HashMap<String, AttributeValue>, AwsError> {
-    match error.as_service_error() {
-        Some(UpdateItemError::ConditionalCheckFailedException(met)) => {
-            Ok(met.item().cloned().unwrap_or_default())
-        }
-        _ => Err(AwsError::new("UpdateItem", error)),
-    }
 }
 
 /// Carries out `update`; a failed condition is no error.

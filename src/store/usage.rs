@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
@@ -18,7 +17,7 @@ use crate::client::ClientId;
 use crate::clock::Timestamp;
 use crate::verification::RequestId;
 
-use super::value::{integer, number, text};
+use super::value::{integer, number, refused, text};
 
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
@@ -161,12 +160,7 @@ impl Usage {
                 self.forget(account, &item, charge.at).await;
                 Ok(Taken::Taken)
             }
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(met)) => {
-                    Ok(why(&met.item().cloned().unwrap_or_default(), charge, caps))
-                }
-                _ => Err(AwsError::new("UpdateItem", &error)),
-            },
+            Err(error) => Ok(why(&refused(&error)?, charge, caps)),
         }
     }
 
@@ -187,10 +181,7 @@ impl Usage {
             .await;
         match written {
             Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
-                _ => Err(AwsError::new("UpdateItem", &error)),
-            },
+            Err(error) => refused(&error).map(drop),
         }
     }
 

@@ -1,8 +1,13 @@
-//! Attribute values, to and fro.
+//! Attribute values, to and fro, and the item that an update was refused on.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::aws::AwsError;
 
 pub(super) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
@@ -15,4 +20,16 @@ pub(super) fn number(value: impl Into<i64>) -> AttributeValue {
 /// The whole number in an attribute that may not be there.
 pub(super) fn integer<T: FromStr>(attribute: Option<&AttributeValue>) -> Option<T> {
     attribute?.as_n().ok()?.parse().ok()
+}
+
+/// The item that the condition of an update failed on, as it is; any other error stays one.
+pub(super) fn refused(
+    error: &SdkError<UpdateItemError>,
+) -> Result<HashMap<String, AttributeValue>, AwsError> {
+    match error.as_service_error() {
+        Some(UpdateItemError::ConditionalCheckFailedException(met)) => {
+            Ok(met.item().cloned().unwrap_or_default())
+        }
+        _ => Err(AwsError::new("UpdateItem", error)),
+    }
 }

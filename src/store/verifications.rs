@@ -15,7 +15,6 @@ use std::time::Duration;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use data_encoding::BASE64URL_NOPAD;
@@ -27,7 +26,7 @@ use crate::entropy::{self, EntropyError};
 use crate::secret::{Digest, GuessDigests, Seed};
 use crate::verification::RequestId;
 
-use super::value::{integer, number, text};
+use super::value::{integer, number, refused, text};
 
 /// How long an item is kept past its code's end: the wire contract's memory of a repeated call.
 const KEPT_PAST_EXPIRY: Duration = Duration::from_hours(24);
@@ -373,13 +372,8 @@ impl Verifications {
             .await;
         match written {
             Ok(_) => Ok(true),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(met)) => {
-                    let ours = text(owner.as_str());
-                    Ok(met.item().and_then(|item| item.get("owner")) == Some(&ours))
-                }
-                _ => Err(AwsError::new("UpdateItem", &error)),
-            },
+            // The answer to a write that landed was lost, and the repeated write met it.
+            Err(error) => Ok(refused(&error)?.get("owner") == Some(&text(owner.as_str()))),
         }
     }
 
@@ -472,13 +466,11 @@ impl Verifications {
             .send()
             .await;
         match written {
-            Ok(new) => Ok(verdict(new.attributes(), &attempt)),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(met)) => {
-                    Ok(verdict(met.item(), &attempt))
-                }
-                _ => Err(AwsError::new("UpdateItem", &error)),
-            },
+            Ok(new) => Ok(verdict(
+                &new.attributes().cloned().unwrap_or_default(),
+                &attempt,
+            )),
+            Err(error) => Ok(verdict(&refused(&error)?, &attempt)),
         }
     }
 
@@ -509,17 +501,14 @@ async fn while_stored(update: UpdateItemFluentBuilder) -> Result<(), AwsError> {
         .await;
     match written {
         Ok(_) => Ok(()),
-        Err(error) => match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
-            _ => Err(AwsError::new("UpdateItem", &error)),
-        },
+        Err(error) => refused(&error).map(drop),
     }
 }
 
 /// The answer to the guess that was counted as `attempt`, from the item as it is. Nothing is counted
 /// after the right guess, so the winner's number is the number of guesses.
-fn verdict(item: Option<&HashMap<String, AttributeValue>>, attempt: &str) -> Verdict {
-    let attribute = |name: &str| item.and_then(|item| item.get(name));
+fn verdict(item: &HashMap<String, AttributeValue>, attempt: &str) -> Verdict {
+    let attribute = |name: &str| item.get(name);
     let Some(counted_as) = attribute(attempt) else {
         return Verdict::NotFound;
     };
