@@ -1,0 +1,338 @@
+//! `twofa apply`: clients and templates as a file says.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+use twofa::client::{Client, ClientId, Countries, Profile};
+use twofa::template::TemplateFields;
+
+use crate::client::check_limits;
+use crate::error::{Error, Faults};
+use crate::file::{self, ClientEntry, TemplateEntry};
+use crate::input;
+use crate::output::Report;
+use crate::place::Place;
+use crate::settings::{self, Change, changes, changes_json, changes_lines};
+use crate::{template, text};
+
+/// Creates and changes clients and templates as a TOML file says
+///
+/// Prints the plan, checks all of it, and only then writes. What the file does not say stays as it
+/// is: other clients, other templates, absent fields, and always keys, balances and test numbers.
+/// A second run changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  twofa apply clients.toml --dry-run
+  twofa apply clients.toml
+  twofa apply clients.toml --prune-templates --json | jq .summary
+
+The file:
+  [clients.shop]                    # the client's id
+  name = 'The Shop'                 # default: the id
+  countries = ['GB', 'IE']          # needed for a new client; '*' for all
+  networks = ['203.0.113.0/24']     # default: all
+  max_price = '0.05'                # US dollars per SMS, or 'none'
+  prepaid = true                    # needs a balance: twofa client set shop --balance N
+  disabled = []                     # account, client, product, connection
+
+  [clients.shop.limits]
+  windows = [{ sends = 1, seconds = 30 }, { sends = 5, seconds = 600 }]
+  max_failures = 100
+  lock_seconds = 86400
+  per_second = 50                   # or 'none'
+  per_day = 100000                  # or 'none'
+
+  [[clients.shop.templates]]
+  name = 'Login'
+  from = 'Shop'
+  text = '${code} is your Shop code. Never share it.'
+  ttl = 300
+  code_length = 6
+  max_attempts = 5
+  # id = a UUID; default: made from client and name. Keep it to rename a template.")]
+pub(crate) struct ApplyCommand {
+    /// The file; -: standard input
+    file: PathBuf,
+    /// Print the plan and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Remove the templates of the file's clients that the file does not name
+    #[arg(long)]
+    prune_templates: bool,
+}
+
+impl ApplyCommand {
+    /// Carries it out.
+    pub(crate) async fn run(self, place: &Place) -> Result<Report, Error> {
+        let mut faults = Faults::default();
+        let entries = file::read(&input::file(&self.file)?, &mut faults)?;
+        let mut plans = Vec::new();
+        for entry in entries {
+            let client = place.directory.query(&entry.id).await?;
+            plans.push(Plan::of(entry, client, self.prune_templates, &mut faults));
+        }
+        faults.finish(())?;
+        if !self.dry_run {
+            for plan in &plans {
+                plan.carry_out(place).await?;
+            }
+        }
+        Ok(report(&plans, self.dry_run))
+    }
+}
+
+/// What is to be done to a client.
+struct Plan {
+    id: ClientId,
+    is_new: bool,
+    profile: Profile,
+    changes: Vec<Change>,
+    templates: Vec<TemplatePlan>,
+    removed: Vec<TemplateFields>,
+    becomes_prepaid: bool,
+}
+
+/// What is to be done to a template.
+struct TemplatePlan {
+    fields: TemplateFields,
+    is_new: bool,
+    changes: Vec<Change>,
+}
+
+impl Plan {
+    fn of(entry: ClientEntry, client: Option<Client>, prune: bool, faults: &mut Faults) -> Self {
+        let ClientEntry {
+            id,
+            path,
+            settings,
+            templates,
+        } = entry;
+        let is_new = client.is_none();
+        if is_new && settings.countries.is_none() {
+            let missing = "must be said for a new client";
+            let field = format!("{path}.countries");
+            if !faults.0.iter().any(|fault| fault.field == field) {
+                faults.note(field, missing);
+            }
+        }
+        let (old, stored) = match client {
+            Some(client) => (Some(client.profile), client.templates),
+            None => (None, Vec::new()),
+        };
+        let stored: Vec<_> = stored.iter().map(template::stored_fields).collect();
+        let base = old.clone().unwrap_or_else(|| {
+            let countries = settings.countries.clone().unwrap_or(Countries::All);
+            Profile::new(id.as_str(), countries)
+        });
+        let profile = settings.applied_to(base);
+        let becomes_prepaid = profile.prepaid && old.as_ref().is_none_or(|old| !old.prepaid);
+        let changes = changes(
+            old.as_ref().map(settings::fields),
+            settings::fields(&profile),
+        );
+        let mut planned = Vec::new();
+        for entry in templates {
+            let path = entry.path.clone();
+            let Some(plan) = TemplatePlan::of(entry, &id, &stored, faults) else {
+                continue;
+            };
+            let mut others = planned.iter().map(|other: &TemplatePlan| &other.fields);
+            if others.any(|other| other.id == plan.fields.id) {
+                faults.note(&path, "is the same template as another one above");
+            }
+            planned.push(plan);
+        }
+        let is_named = |old: &TemplateFields| planned.iter().any(|plan| plan.fields.id == old.id);
+        let (named, mut unnamed): (Vec<_>, Vec<_>) = stored.into_iter().partition(is_named);
+        drop(named);
+        let removed = if prune {
+            std::mem::take(&mut unnamed)
+        } else {
+            Vec::new()
+        };
+        check_together(&profile, &planned, &unnamed, &path, faults);
+        Self {
+            id,
+            is_new,
+            profile,
+            changes,
+            templates: planned,
+            removed,
+            becomes_prepaid,
+        }
+    }
+
+    fn has_changes(&self) -> bool {
+        let mut templates = self.templates.iter();
+        !self.changes.is_empty()
+            || !self.removed.is_empty()
+            || templates.any(|template| !template.changes.is_empty())
+    }
+
+    async fn carry_out(&self, place: &Place) -> Result<(), Error> {
+        let directory = &place.directory;
+        if self.is_new {
+            if !directory.add_profile(&self.id, &self.profile).await? {
+                return Err(Error::ClientExists(self.id.clone()));
+            }
+        } else if !self.changes.is_empty() {
+            directory.put_profile(&self.id, &self.profile).await?;
+        }
+        for template in &self.templates {
+            if !template.changes.is_empty() {
+                directory.put_template(&self.id, &template.fields).await?;
+            }
+        }
+        for template in &self.removed {
+            directory.remove_template(&self.id, template.id).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Notes what is wrong with the client as it would be: templates that share a name, and limits
+/// without room for the guesses of the templates.
+fn check_together(
+    profile: &Profile,
+    planned: &[TemplatePlan],
+    kept: &[TemplateFields],
+    path: &str,
+    faults: &mut Faults,
+) {
+    let all = planned.iter().map(|plan| &plan.fields).chain(kept);
+    let mut names = BTreeSet::new();
+    for template in all.clone() {
+        if !names.insert(&template.name) {
+            let name = &template.name;
+            let problem = format!("more than one template would be called {name:?}");
+            faults.note(format!("{path}.templates"), problem);
+        }
+    }
+    let most = all.map(|template| template.max_attempts).max();
+    check_limits(profile, most.unwrap_or_default(), path, faults);
+}
+
+impl TemplatePlan {
+    /// The template that the entry means is the one of its id; without one, the one of its name.
+    fn of(
+        entry: TemplateEntry,
+        client: &ClientId,
+        stored: &[TemplateFields],
+        faults: &mut Faults,
+    ) -> Option<Self> {
+        let has_id = |id| stored.iter().find(|old| Some(old.id) == id);
+        let stable_id = template::stable_id(client, &entry.name);
+        let by_name = || stored.iter().find(|old| old.name == entry.name);
+        let old = match entry.id {
+            Some(_) => has_id(entry.id),
+            None => by_name().or_else(|| has_id(stable_id)),
+        };
+        let id = old.map(|old| old.id).or(entry.id).or(stable_id);
+        let id = faults.take(&entry.path, id.ok_or("needs an id"))?;
+        let base = old
+            .cloned()
+            .unwrap_or_else(|| template::new_fields(id, &entry.name));
+        let fields = TemplateFields {
+            id,
+            name: entry.name,
+            from: entry.from,
+            text: entry.text,
+            ttl: entry.ttl.unwrap_or(base.ttl),
+            code_length: entry.code_length.unwrap_or(base.code_length),
+            max_attempts: entry.max_attempts.unwrap_or(base.max_attempts),
+        };
+        template::check(&fields, &entry.path, faults);
+        let changes = changes(old.map(template::fields), template::fields(&fields));
+        Some(Self {
+            fields,
+            is_new: old.is_none(),
+            changes,
+        })
+    }
+}
+
+/// What is done to one thing.
+fn action(is_new: bool, has_changes: bool) -> &'static str {
+    match (is_new, has_changes) {
+        (true, _) => "create",
+        (false, true) => "change",
+        (false, false) => "unchanged",
+    }
+}
+
+fn report(plans: &[Plan], dry_run: bool) -> Report {
+    let mut lines = Vec::new();
+    let mut counts = [
+        ("create", 0),
+        ("change", 0),
+        ("remove", 0),
+        ("unchanged", 0),
+    ];
+    let mut count = |action: &str, number: usize| {
+        for (name, total) in &mut counts {
+            if *name == action {
+                *total += number;
+            }
+        }
+    };
+    let (mut clients, mut warnings) = (Vec::new(), Vec::new());
+    for plan in plans {
+        let id = &plan.id;
+        let profile_action = action(plan.is_new, !plan.changes.is_empty());
+        count(profile_action, 1);
+        count("remove", plan.removed.len());
+        if plan.has_changes() {
+            lines.push(format!("client {id}: {profile_action}"));
+            lines.extend(changes_lines(&plan.changes, "  "));
+        }
+        let mut templates: Vec<Value> = Vec::new();
+        for template in &plan.templates {
+            let action = action(template.is_new, !template.changes.is_empty());
+            let TemplateFields { id: uuid, name, .. } = &template.fields;
+            count(action, 1);
+            if !template.changes.is_empty() {
+                lines.push(format!("  template {name} ({uuid}): {action}"));
+                lines.extend(changes_lines(&template.changes, "    "));
+                let found = text::warnings(&template.fields).into_iter();
+                warnings.extend(found.map(|warning| format!("{id}, {name}: {warning}")));
+            }
+            templates.push(json!({
+                "id": uuid,
+                "name": name,
+                "action": action,
+                "changes": changes_json(&template.changes),
+            }));
+        }
+        for TemplateFields { id: uuid, name, .. } in &plan.removed {
+            lines.push(format!("  template {name} ({uuid}): remove"));
+            templates.push(json!({ "id": uuid, "name": name, "action": "remove", "changes": [] }));
+        }
+        if plan.is_new {
+            warnings.push(format!("{id} is new and has no key: twofa key add {id}"));
+        }
+        if plan.becomes_prepaid {
+            warnings.push(format!(
+                "{id} becomes prepaid and sends nothing without a balance: twofa client set {id} --balance PARTS"
+            ));
+        }
+        clients.push(json!({
+            "id": id,
+            "action": profile_action,
+            "changes": changes_json(&plan.changes),
+            "templates": templates,
+        }));
+    }
+    let [create, change, remove, unchanged] = counts.map(|(_, number)| number);
+    let tense = if dry_run { "to be " } else { "" };
+    lines.push(format!(
+        "{create} {tense}created, {change} {tense}changed, {remove} {tense}removed, {unchanged} unchanged"
+    ));
+    let json = json!({
+        "dry_run": dry_run,
+        "clients": clients,
+        "summary": { "create": create, "change": change, "remove": remove, "unchanged": unchanged },
+    });
+    Report::new(lines.join("\n"), json).warn(warnings)
+}

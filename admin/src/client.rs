@@ -1,0 +1,367 @@
+//! `twofa client`: who may use the API, and how much.
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+use twofa::client::{Client, Countries, Profile, StoredKey};
+use twofa::clock::Timestamp;
+use twofa::store::{Account, UsageState};
+
+use crate::error::{Error, Faults};
+use crate::key::{self, NewKey};
+use crate::output::{Report, listed, pairs, table};
+use crate::place::{Place, client_id};
+use crate::settings::{
+    Bound, Change, Field, SettingOptions, changes, changes_json, changes_lines, fields, switch,
+    switch_name,
+};
+use crate::template;
+
+/// Adds, shows and changes clients
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Adds a client
+    ///
+    /// The countries must be said: a list as short as your users' is the best guard against
+    /// artificially inflated traffic.
+    #[command(after_help = "Examples:
+  twofa client add shop --countries GB,IE --with-key
+  twofa client add shop --name 'The Shop' --countries GB --max-price 0.05 --balance 1000
+  twofa client add ci --countries '*' --networks 203.0.113.0/24 --with-key --expires 90d")]
+    Add {
+        /// Its id: lower-case letters, digits and hyphens; it is part of the keys and stays
+        client: String,
+        #[command(flatten)]
+        settings: SettingOptions,
+        /// Make a key at once; it is shown this one time
+        #[arg(long)]
+        with_key: bool,
+        /// When that key expires: RFC 3339 or a duration such as 90d
+        #[arg(long, value_name = "WHEN", requires = "with_key")]
+        expires: Option<String>,
+    },
+    /// Lists all clients
+    #[command(after_help = "Examples:
+  twofa client list
+  twofa client list --json | jq -r '.clients[].id'")]
+    List,
+    /// Shows a client with its keys' ids, limits and templates
+    #[command(after_help = "Examples:
+  twofa client show shop
+  twofa client show shop --json | jq .limits")]
+    Show {
+        /// Its id
+        client: String,
+    },
+    /// Changes what is said; the rest stays. It takes effect within 30 seconds
+    #[command(after_help = "Examples:
+  twofa client set shop --countries GB,IE,DE --max-price 0.08
+  twofa client set shop --window 1/30 --window 5/600 --window 20/86400
+  twofa client set shop --per-second 50 --per-day none --balance 5000
+  twofa client set shop --networks '*'")]
+    Set {
+        /// Its id
+        client: String,
+        #[command(flatten)]
+        settings: SettingOptions,
+    },
+    /// Refuses the client's calls, from within 30 seconds
+    #[command(after_help = "Examples:
+  twofa client disable shop
+  twofa client disable shop --switch account")]
+    Disable {
+        /// Its id
+        client: String,
+        /// Which switch: account, client, product or connection; callers are told which
+        #[arg(long = "switch", value_name = "SWITCH", default_value = "client")]
+        switches: Vec<String>,
+    },
+    /// Takes the client's calls again, from within 30 seconds
+    #[command(after_help = "Examples:
+  twofa client enable shop
+  twofa client enable shop --switch account --switch client")]
+    Enable {
+        /// Its id
+        client: String,
+        /// Which switch: account, client, product or connection
+        #[arg(long = "switch", value_name = "SWITCH", default_value = "client")]
+        switches: Vec<String>,
+    },
+}
+
+impl ClientCommand {
+    /// Carries it out.
+    pub(crate) async fn run(self, place: &Place, now: Timestamp) -> Result<Report, Error> {
+        match self {
+            Self::Add {
+                client,
+                settings,
+                with_key,
+                expires,
+            } => add(place, &client, &settings, with_key, expires.as_deref(), now).await,
+            Self::List => list(place, now).await,
+            Self::Show { client } => show(place, &client, now).await,
+            Self::Set { client, settings } => set(place, &client, &settings).await,
+            Self::Disable { client, switches } => turn(place, &client, &switches, true).await,
+            Self::Enable { client, switches } => turn(place, &client, &switches, false).await,
+        }
+    }
+}
+
+async fn add(
+    place: &Place,
+    client: &str,
+    options: &SettingOptions,
+    with_key: bool,
+    expires: Option<&str>,
+    now: Timestamp,
+) -> Result<Report, Error> {
+    let id = client_id(client)?;
+    let mut faults = Faults::default();
+    let (settings, balance) = options.read(&mut faults);
+    if options.countries.is_none() {
+        faults.note(
+            "countries",
+            "must be said: --countries GB,IE or, for all, '*'",
+        );
+    }
+    let expires_at = key::expiry(expires, now, &mut faults);
+    let countries = settings.countries.clone().unwrap_or(Countries::All);
+    let mut profile = settings.applied_to(Profile::new(id.as_str(), countries));
+    check_limits(&profile, 0, "", &mut faults);
+    faults.finish(())?;
+    let key = if with_key {
+        Some(NewKey::random(&id, expires_at, now)?)
+    } else {
+        None
+    };
+    profile
+        .api_keys
+        .extend(key.as_ref().map(|key| key.stored.clone()));
+    if balance.is_some() {
+        place.usage()?;
+    }
+    if !place.directory.add_profile(&id, &profile).await? {
+        return Err(Error::ClientExists(id));
+    }
+    // A client that is prepaid and has no balance yet can send nothing.
+    let balance = balance.and_then(Option::from);
+    if balance.is_some() {
+        place.usage()?.set_balance(&id, balance).await?;
+    }
+    let client = Client {
+        id,
+        profile,
+        templates: Vec::new(),
+    };
+    let usage = UsageState {
+        balance: balance.map(i64::from),
+        ..UsageState::default()
+    };
+    let mut json = describe(&client, Some(&usage), now);
+    let mut text = format!("added the client {}\n", client.id);
+    if let Some(key) = key {
+        json["key"] = key.json();
+        text += &key.text();
+    }
+    Ok(Report::new(text, json))
+}
+
+async fn list(place: &Place, now: Timestamp) -> Result<Report, Error> {
+    let mut clients = Vec::new();
+    for id in place.directory.clients().await? {
+        clients.extend(place.directory.query(&id).await?);
+    }
+    let row = |client: &Client| {
+        let profile = &client.profile;
+        let countries = countries(&profile.countries);
+        [
+            client.id.to_string(),
+            profile.name.clone(),
+            state(profile),
+            countries,
+            live_keys(profile, now).to_string(),
+            client.templates.len().to_string(),
+            if profile.prepaid { "yes" } else { "no" }.to_owned(),
+        ]
+    };
+    let header = [
+        "CLIENT",
+        "NAME",
+        "STATE",
+        "COUNTRIES",
+        "KEYS",
+        "TEMPLATES",
+        "PREPAID",
+    ];
+    let text = table(header, clients.iter().map(row).collect());
+    let described: Vec<_> = clients.iter().map(|c| describe(c, None, now)).collect();
+    Ok(Report::new(text, json!({ "clients": described })))
+}
+
+async fn show(place: &Place, client: &str, now: Timestamp) -> Result<Report, Error> {
+    let client = place.client(client).await?;
+    let usage = match place.usage() {
+        Ok(usage) => Some(usage.read(Account::Client(&client.id)).await?),
+        Err(_) => None,
+    };
+    let profile = &client.profile;
+    let mut rows = vec![("client", client.id.to_string())];
+    rows.extend(fields(profile).into_iter().map(|f| (f.name, f.text)));
+    if let Some(usage) = usage.as_ref().filter(|_| profile.prepaid) {
+        rows.push(("balance", format!("{} parts", usage.balance.unwrap_or(0))));
+    }
+    rows.push(("test numbers", profile.test_recipients.len().to_string()));
+    let mut text = pairs(rows);
+    text += "\n\n";
+    text += &key::table_of(&profile.api_keys, now);
+    text += "\n\n";
+    text += &template::table_of(&client.templates);
+    Ok(Report::new(text, describe(&client, usage.as_ref(), now)))
+}
+
+async fn set(place: &Place, client: &str, options: &SettingOptions) -> Result<Report, Error> {
+    let mut faults = Faults::default();
+    let (settings, balance) = options.read(&mut faults);
+    faults.finish(())?;
+    let client = place.client(client).await?;
+    let mut faults = Faults::default();
+    let profile = settings.applied_to(client.profile.clone());
+    check_limits(&profile, client.max_attempts(), "", &mut faults);
+    faults.finish(())?;
+    // In an order in which a failure half-way leaves no client without a limit: a balance is there
+    // before it counts, and counts no longer before it is gone.
+    let old_balance = match balance {
+        None => None,
+        Some(ref new) => {
+            let usage = place.usage()?;
+            let old = usage.read(Account::Client(&client.id)).await?.balance;
+            if let Bound::At(parts) = new {
+                usage.set_balance(&client.id, Some(*parts)).await?;
+            }
+            old
+        }
+    };
+    let mut changed = changes(Some(fields(&client.profile)), fields(&profile));
+    if profile != client.profile {
+        place.directory.put_profile(&client.id, &profile).await?;
+    }
+    if balance == Some(Bound::Free) {
+        place.usage()?.set_balance(&client.id, None).await?;
+    }
+    changed.extend(balance.and_then(|new| balance_change(old_balance, new.into())));
+    Ok(changed_report(&client, &changed))
+}
+
+fn changed_report(client: &Client, changed: &[Change]) -> Report {
+    let mut lines = vec![if changed.is_empty() {
+        format!("nothing to change at the client {}", client.id)
+    } else {
+        format!("changed the client {}", client.id)
+    }];
+    lines.extend(changes_lines(changed, "  "));
+    let json = json!({ "id": client.id, "changes": changes_json(changed) });
+    Report::new(lines.join("\n"), json)
+}
+
+fn balance_change(old: Option<i64>, new: Option<u32>) -> Option<Change> {
+    let new = new.map(i64::from);
+    let field = |parts| Field::plain("balance", json!(parts));
+    (old != new).then(|| Change {
+        old: Some(field(old)),
+        new: field(new),
+    })
+}
+
+async fn turn(
+    place: &Place,
+    client: &str,
+    switches: &[String],
+    off: bool,
+) -> Result<Report, Error> {
+    let mut faults = Faults::default();
+    let mut turned = Vec::new();
+    for written in switches {
+        turned.extend(faults.take("switch", switch(written)));
+    }
+    faults.finish(())?;
+    let client = place.client(client).await?;
+    let mut profile = client.profile.clone();
+    for switch in turned {
+        if off {
+            profile.disabled.insert(switch);
+        } else {
+            profile.disabled.remove(&switch);
+        }
+    }
+    if profile != client.profile {
+        place.directory.put_profile(&client.id, &profile).await?;
+    }
+    let text = format!("the client {} is {}", client.id, state(&profile));
+    let still_off = !off && !profile.disabled.is_empty();
+    let warning = still_off.then(|| {
+        let off = profile.disabled.iter().map(|s| switch_name(*s).to_owned());
+        format!("calls are still refused: off is {}", listed(off, ""))
+    });
+    let json = json!({ "id": client.id, "disabled": profile.disabled });
+    Ok(Report::new(text, json).warn(warning))
+}
+
+/// Notes what is wrong with the limits of a client whose templates allow so many guesses.
+pub(crate) fn check_limits(profile: &Profile, max_attempts: u8, path: &str, faults: &mut Faults) {
+    if let Err(error) = profile.limits.check(max_attempts) {
+        faults.note_named(path, error);
+    }
+}
+
+/// A client for scripts: neither keys nor their digests, nor whose the test numbers are.
+fn describe(client: &Client, usage: Option<&UsageState>, now: Timestamp) -> Value {
+    let Client {
+        id,
+        profile,
+        templates,
+    } = client;
+    let mut json = json!({ "id": id });
+    for field in fields(profile) {
+        match field.name.strip_prefix("limits.") {
+            Some(limit) => json["limits"][limit] = field.json,
+            None => json[field.name] = field.json,
+        }
+    }
+    if let Some(usage) = usage {
+        json["balance"] = json!(usage.balance.filter(|_| profile.prepaid));
+    }
+    json["keys"] = profile
+        .api_keys
+        .iter()
+        .map(|key| key::describe(key, now))
+        .collect();
+    json["test_numbers"] = json!(profile.test_recipients.len());
+    json["templates"] = templates.iter().map(template::describe).collect();
+    json
+}
+
+fn countries(countries: &Countries) -> String {
+    match countries {
+        Countries::All => "*".to_owned(),
+        Countries::Only(listed) if listed.len() > 5 => format!("{} countries", listed.len()),
+        Countries::Only(listed) => {
+            let codes: Vec<_> = listed.iter().map(twofa::phone::Country::as_str).collect();
+            codes.join(",")
+        }
+    }
+}
+
+fn state(profile: &Profile) -> String {
+    let off = profile.disabled.iter().map(|s| switch_name(*s).to_owned());
+    let off = off.collect::<Vec<_>>().join(", ");
+    if off.is_empty() {
+        "on".to_owned()
+    } else {
+        format!("off ({off})")
+    }
+}
+
+fn live_keys(profile: &Profile, now: Timestamp) -> usize {
+    let is_live = |key: &&StoredKey| key.is_live(now);
+    profile.api_keys.iter().filter(is_live).count()
+}

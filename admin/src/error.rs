@@ -1,0 +1,223 @@
+//! What can go wrong, and with which exit code.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use thiserror::Error;
+use twofa::aws::{AwsError, AwsErrorKind};
+use twofa::client::{ClientId, MAX_KEYS};
+use twofa::entropy::EntropyError;
+use twofa::secret::SecretError;
+use twofa::store::DirectoryError;
+
+use crate::place::PlaceError;
+
+/// One field that is not valid, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// The option, or the path in a file.
+    pub(crate) field: String,
+    /// What is wrong with it.
+    pub(crate) problem: String,
+}
+
+/// Every fault of one input.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Faults(pub(crate) Vec<Fault>);
+
+impl Faults {
+    /// Notes a fault of `field`.
+    pub(crate) fn note(&mut self, field: impl Into<String>, problem: impl fmt::Display) {
+        self.0.push(Fault {
+            field: field.into(),
+            problem: problem.to_string(),
+        });
+    }
+
+    /// Notes an error of the product, which begins with its field: `ttl: must be …`.
+    pub(crate) fn note_named(&mut self, path: &str, error: impl fmt::Display) {
+        let whole = error.to_string();
+        let (field, problem) = whole.split_once(": ").unwrap_or(("", &whole));
+        let field = [path, field].into_iter().filter(|part| !part.is_empty());
+        self.note(field.collect::<Vec<_>>().join("."), problem);
+    }
+
+    /// What was read of `field`, or nothing and its fault.
+    pub(crate) fn take<T, E: fmt::Display>(
+        &mut self,
+        field: impl Into<String>,
+        read: Result<T, E>,
+    ) -> Option<T> {
+        read.map_err(|error| self.note(field, error)).ok()
+    }
+
+    /// `value`, if there are no faults.
+    pub(crate) fn finish<T>(self, value: T) -> Result<T, Error> {
+        if self.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(Error::Invalid(self))
+        }
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, Fault { field, problem }) in self.0.iter().enumerate() {
+            let end = if number == 0 { "" } else { "\n  " };
+            write!(f, "{end}{field}: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A command that was not carried out.
+#[derive(Debug, Error)]
+pub(crate) enum Error {
+    /// What was typed in is not valid; nothing is written.
+    #[error("{0}")]
+    Invalid(Faults),
+    /// No such client.
+    #[error("there is no client {0}")]
+    NoClient(ClientId),
+    /// No such template.
+    #[error("the client {client} has no template {template:?}")]
+    NoTemplate {
+        /// Whose it would be.
+        client: ClientId,
+        /// Its name or id, as typed.
+        template: String,
+    },
+    /// No such key; what was typed is not repeated, since it may be a key.
+    #[error("the client {0} has no such key")]
+    NoKey(ClientId),
+    /// No such test number.
+    #[error("{number} is not a test number of the client {client}")]
+    NoTestNumber {
+        /// Whose it would be.
+        client: ClientId,
+        /// The number, masked.
+        number: String,
+    },
+    /// A client of that name.
+    #[error("there is a client {0} already; change it with `twofa client set`")]
+    ClientExists(ClientId),
+    /// A template of that name or id.
+    #[error(
+        "the client {client} has a template {template:?} already; change it with `twofa template set`"
+    )]
+    TemplateExists {
+        /// Whose it is.
+        client: ClientId,
+        /// Its name or id.
+        template: String,
+    },
+    /// No room for another key.
+    #[error(
+        "the client {client} has {MAX_KEYS} live keys ({}); revoke one first: twofa key revoke {client} KEY_ID",
+        .keys.join(", ")
+    )]
+    TooManyKeys {
+        /// Whose they are.
+        client: ClientId,
+        /// Their ids.
+        keys: Vec<String>,
+    },
+    /// A file could not be read.
+    #[error("cannot read {}", .path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Standard output could not be written to.
+    #[error("cannot write the output")]
+    Output(#[source] io::Error),
+    /// It is not known where the tables are, or they are out of reach.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The directory failed.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The other table failed.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// The secret could not be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// There were no random numbers.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
+
+impl Error {
+    /// A single fault.
+    pub(crate) fn invalid(field: &str, problem: impl fmt::Display) -> Self {
+        let mut faults = Faults::default();
+        faults.note(field, problem);
+        Self::Invalid(faults)
+    }
+
+    /// 1: failed, 2: not valid, 3: not found.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Invalid(_) => ExitCode::from(2),
+            Self::Place(error) if error.is_usage() => ExitCode::from(2),
+            Self::NoClient(_)
+            | Self::NoTemplate { .. }
+            | Self::NoKey(_)
+            | Self::NoTestNumber { .. }
+            | Self::Place(PlaceError::NoStack(_)) => ExitCode::from(3),
+            Self::ClientExists(_)
+            | Self::TemplateExists { .. }
+            | Self::TooManyKeys { .. }
+            | Self::File { .. }
+            | Self::Output(_)
+            | Self::Place(_)
+            | Self::Directory(_)
+            | Self::Aws(_)
+            | Self::Secret(_)
+            | Self::Entropy(_) => ExitCode::from(1),
+        }
+    }
+
+    /// What may help.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        let (Self::Directory(DirectoryError::Aws(error))
+        | Self::Aws(error)
+        | Self::Secret(SecretError::Aws(error))
+        | Self::Place(PlaceError::Aws(error))) = self
+        else {
+            return None;
+        };
+        match (error.kind, error.code.as_deref()) {
+            (AwsErrorKind::Unreachable | AwsErrorKind::TimedOut, _) => Some(
+                "nothing answers there; with --local, `cargo run` must be running, and else the region must be right",
+            ),
+            (_, Some("ResourceNotFoundException")) => {
+                Some("there is no such table or secret in that account and region")
+            }
+            (_, Some("AccessDeniedException")) => {
+                Some("the credentials do not permit it; see --profile")
+            }
+            _ => None,
+        }
+    }
+
+    /// The error for scripts.
+    pub(crate) fn json(&self, causes: &[String]) -> Value {
+        let fields = match self {
+            Self::Invalid(faults) => faults
+                .0
+                .iter()
+                .map(|fault| json!({ "field": fault.field, "error": fault.problem }))
+                .collect(),
+            _ => Vec::new(),
+        };
+        json!({ "error": self.to_string(), "fields": fields, "causes": causes })
+    }
+}

@@ -1,0 +1,298 @@
+//! The file of `twofa apply`, read to its end: every fault is told with its path, all at once.
+
+use std::collections::BTreeSet;
+
+use toml::{Table, Value};
+use twofa::client::{ClientId, Window};
+use twofa::template::TemplateId;
+
+use crate::error::{Error, Faults};
+use crate::settings::{self, Bound, Settings};
+
+/// A client of the file.
+#[derive(Debug)]
+pub(crate) struct ClientEntry {
+    /// Its id.
+    pub(crate) id: ClientId,
+    /// Where it stands in the file.
+    pub(crate) path: String,
+    /// What the file says of it.
+    pub(crate) settings: Settings,
+    /// Its templates.
+    pub(crate) templates: Vec<TemplateEntry>,
+}
+
+/// A template of the file.
+#[derive(Debug)]
+pub(crate) struct TemplateEntry {
+    /// Where it stands in the file.
+    pub(crate) path: String,
+    /// Its id, if it is given one.
+    pub(crate) id: Option<TemplateId>,
+    pub(crate) name: String,
+    pub(crate) from: String,
+    pub(crate) text: String,
+    pub(crate) ttl: Option<u32>,
+    pub(crate) code_length: Option<u8>,
+    pub(crate) max_attempts: Option<u8>,
+}
+
+/// Reads the file; what is wrong with its fields is noted in `faults`.
+pub(crate) fn read(source: &str, faults: &mut Faults) -> Result<Vec<ClientEntry>, Error> {
+    let table: Table = source
+        .parse()
+        .map_err(|error: toml::de::Error| Error::invalid("file", error.to_string().trim_end()))?;
+    let mut file = Reader::new(String::new(), table, faults);
+    let clients = file.table("clients");
+    file.finish();
+    let Some((path, clients)) = clients else {
+        faults.note("clients", "must be a table: [clients.shop]");
+        return Ok(Vec::new());
+    };
+    let entries = clients.into_iter().filter_map(|(id, client)| {
+        let path = join(&path, &id);
+        let id = faults.take(&path, ClientId::parse(&id));
+        let table = table_of(client, &path, faults);
+        Some(client_entry(id?, path, table?, faults))
+    });
+    Ok(entries.collect())
+}
+
+fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -> ClientEntry {
+    let mut reader = Reader::new(path.clone(), table, faults);
+    let mut settings = Settings {
+        name: reader.text("name", |text| settings::name(&text)),
+        countries: reader.texts("countries", |texts| settings::countries(texts)),
+        networks: reader.texts("networks", |texts| settings::networks(texts)),
+        max_price: reader.text("max_price", |text| settings::price(&text)),
+        disabled: reader.texts("disabled", |texts| {
+            let switches = texts.into_iter().map(settings::switch);
+            switches.collect::<Result<BTreeSet<_>, _>>()
+        }),
+        prepaid: reader.boolean("prepaid"),
+        ..Settings::default()
+    };
+    let limits = reader.table("limits");
+    let templates = reader.tables("templates");
+    reader.finish();
+    if let Some((path, limits)) = limits {
+        let mut reader = Reader::new(path, limits, faults);
+        settings.max_failures = reader.integer("max_failures");
+        settings.lock_seconds = reader.integer("lock_seconds");
+        settings.per_second = reader.count("per_second");
+        settings.per_day = reader.count("per_day");
+        let windows = reader.tables("windows");
+        reader.finish();
+        settings.windows = windows.and_then(|written| {
+            let number = written.len();
+            let windows = written.into_iter();
+            let read = windows.filter_map(|(path, table)| window(path, table, faults));
+            let read: Vec<_> = read.collect();
+            // What is wrong with one of them is told already.
+            (read.len() == number).then_some(read)
+        });
+    }
+    let templates: Vec<_> = templates
+        .into_iter()
+        .flatten()
+        .filter_map(|(path, table)| template_entry(path, table, faults))
+        .collect();
+    ClientEntry {
+        id,
+        path,
+        settings,
+        templates,
+    }
+}
+
+fn window(path: String, table: Table, faults: &mut Faults) -> Option<Window> {
+    let mut reader = Reader::new(path, table, faults);
+    let window = (reader.integer("sends"), reader.integer("seconds"));
+    reader.require("sends", window.0.is_some());
+    reader.require("seconds", window.1.is_some());
+    reader.finish();
+    let (Some(sends), Some(seconds)) = window else {
+        return None;
+    };
+    Some(Window { sends, seconds })
+}
+
+fn template_entry(path: String, table: Table, faults: &mut Faults) -> Option<TemplateEntry> {
+    let mut reader = Reader::new(path.clone(), table, faults);
+    let id = reader.text("id", |text| {
+        TemplateId::parse(&text).ok_or("must be a UUID")
+    });
+    let name = reader.text("name", |text| settings::name(&text));
+    let from = reader.text("from", Ok::<_, &str>);
+    let text = reader.text("text", Ok::<_, &str>);
+    let (ttl, code_length) = (reader.integer("ttl"), reader.integer("code_length"));
+    let max_attempts = reader.integer("max_attempts");
+    reader.require("name", name.is_some());
+    reader.require("from", from.is_some());
+    reader.require("text", text.is_some());
+    reader.finish();
+    Some(TemplateEntry {
+        path,
+        id,
+        name: name?,
+        from: from?,
+        text: text?,
+        ttl,
+        code_length,
+        max_attempts,
+    })
+}
+
+/// A table of the file whose fields are taken out one by one; what is left is unknown.
+struct Reader<'a> {
+    path: String,
+    table: Table,
+    faults: &'a mut Faults,
+    /// Fields that were there, right or wrong.
+    met: BTreeSet<&'static str>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(path: String, table: Table, faults: &'a mut Faults) -> Self {
+        Self {
+            path,
+            table,
+            faults,
+            met: BTreeSet::new(),
+        }
+    }
+
+    fn take(&mut self, field: &'static str) -> Option<(String, Value)> {
+        let value = self.table.remove(field)?;
+        self.met.insert(field);
+        Some((join(&self.path, field), value))
+    }
+
+    fn text<T, E: std::fmt::Display>(
+        &mut self,
+        field: &'static str,
+        parse: impl FnOnce(String) -> Result<T, E>,
+    ) -> Option<T> {
+        let (path, value) = self.take(field)?;
+        match value {
+            Value::String(text) => self.faults.take(path, parse(text)),
+            other => self.mismatch(path, "a string", &other),
+        }
+    }
+
+    /// A list of strings; a single string is a list of one.
+    fn texts<T, E: std::fmt::Display>(
+        &mut self,
+        field: &'static str,
+        parse: impl FnOnce(Vec<&str>) -> Result<T, E>,
+    ) -> Option<T> {
+        let (path, value) = self.take(field)?;
+        let values = match value {
+            Value::Array(values) => values,
+            one => vec![one],
+        };
+        let mut texts = Vec::new();
+        for value in &values {
+            match value {
+                Value::String(text) => texts.push(text.as_str()),
+                other => return self.mismatch(path, "a list of strings", other),
+            }
+        }
+        self.faults.take(path, parse(texts))
+    }
+
+    fn integer<T: TryFrom<i64>>(&mut self, field: &'static str) -> Option<T> {
+        let (path, value) = self.take(field)?;
+        match &value {
+            Value::Integer(number) => {
+                let number = T::try_from(*number).map_err(|_| "is out of range");
+                self.faults.take(path, number)
+            }
+            other => self.mismatch(path, "a whole number", other),
+        }
+    }
+
+    /// A whole number, or `"none"`.
+    fn count(&mut self, field: &'static str) -> Option<Bound<u32>> {
+        match self.table.get(field) {
+            Some(Value::String(_)) => self.text(field, |text| settings::count(&text)),
+            _ => self.integer(field).map(Bound::At),
+        }
+    }
+
+    fn boolean(&mut self, field: &'static str) -> Option<bool> {
+        let (path, value) = self.take(field)?;
+        match value {
+            Value::Boolean(boolean) => Some(boolean),
+            other => self.mismatch(path, "true or false", &other),
+        }
+    }
+
+    fn table(&mut self, field: &'static str) -> Option<(String, Table)> {
+        let (path, value) = self.take(field)?;
+        let table = table_of(value, &path, self.faults)?;
+        Some((path, table))
+    }
+
+    fn tables(&mut self, field: &'static str) -> Option<Vec<(String, Table)>> {
+        let (path, value) = self.take(field)?;
+        let values = match value {
+            Value::Array(values) => values,
+            other => return self.mismatch(path, "a list of tables", &other),
+        };
+        let tables = values.into_iter().enumerate().filter_map(|(nth, value)| {
+            let path = format!("{path}[{nth}]");
+            let table = table_of(value, &path, self.faults)?;
+            Some((path, table))
+        });
+        Some(tables.collect())
+    }
+
+    /// Notes a field that is missing. One that is there and wrong is noted already.
+    fn require(&mut self, field: &'static str, has_value: bool) {
+        if !has_value && !self.met.contains(field) {
+            self.faults.note(join(&self.path, field), "is missing");
+        }
+    }
+
+    fn mismatch<T>(&mut self, path: String, expected: &str, found: &Value) -> Option<T> {
+        let found = found.type_str();
+        self.faults
+            .note(path, format!("must be {expected}, not {found}"));
+        None
+    }
+
+    /// Notes what is left over.
+    fn finish(self) {
+        for field in self.table.keys() {
+            self.faults
+                .note(join(&self.path, field), "is not a known field");
+        }
+    }
+}
+
+fn table_of(value: Value, path: &str, faults: &mut Faults) -> Option<Table> {
+    match value {
+        Value::Table(table) => Some(table),
+        other => {
+            let found = other.type_str();
+            faults.note(path, format!("must be a table, not {found}"));
+            None
+        }
+    }
+}
+
+/// The path of `field` in the table at `path`, quoted as TOML would.
+fn join(path: &str, field: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let field = if !field.is_empty() && field.bytes().all(is_bare) {
+        field.to_owned()
+    } else {
+        format!("{field:?}")
+    };
+    if path.is_empty() {
+        field
+    } else {
+        format!("{path}.{field}")
+    }
+}

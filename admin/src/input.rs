@@ -1,0 +1,69 @@
+//! What is read beside the command line: standard input, files, and numbers that are better kept out
+//! of a shell's history.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use clap::Args;
+use twofa::phone::PhoneNumber;
+
+use crate::error::Error;
+
+/// What stands for standard input.
+const STDIN: &str = "-";
+
+/// The whole of a file, or of standard input where it is called `-`.
+pub(crate) fn file(path: &Path) -> Result<String, Error> {
+    let read = if path.as_os_str() == STDIN {
+        stdin()
+    } else {
+        fs::read_to_string(path)
+    };
+    read.map_err(|source| Error::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// `written`, or where it is `-`, standard input without the line break at its end.
+pub(crate) fn or_stdin(written: String) -> Result<String, Error> {
+    if written != STDIN {
+        return Ok(written);
+    }
+    let text = file(Path::new(STDIN))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn stdin() -> io::Result<String> {
+    let mut text = String::new();
+    io::stdin().lock().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// A recipient of a client.
+#[derive(Debug, Args)]
+pub(crate) struct RecipientOptions {
+    /// The client's id: limits and test numbers are each client's own
+    #[arg(long)]
+    pub(crate) client: String,
+    /// The number in international form, spaces allowed; -: standard input, which keeps it out of
+    /// the shell's history
+    #[arg(required = true, value_name = "NUMBER")]
+    number: Vec<String>,
+}
+
+impl RecipientOptions {
+    /// The number. What was typed is not repeated in the error.
+    pub(crate) fn number(&self) -> Result<PhoneNumber, Error> {
+        let written = or_stdin(self.number.join(" "))?;
+        PhoneNumber::parse(&written).map_err(|error| Error::invalid("number", error))
+    }
+}
+
+/// A number that tells only those who know it anyway which one it is: `+44…56`.
+pub(crate) fn masked(number: &PhoneNumber) -> String {
+    let digits = number.expose();
+    let (start, end) = (digits.get(..3), digits.get(digits.len() - 2..));
+    format!("{}…{}", start.unwrap_or_default(), end.unwrap_or_default())
+}

@@ -1,0 +1,141 @@
+//! The operator's command line: clients, keys, templates, recipients and usage of Twofa.
+//!
+//! A command reads and checks all it was given, then reads the directory, checks what would become
+//! of it, and only then writes. What it has to say goes through [`output`] alone.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use tracing::level_filters::LevelFilter;
+use twofa::clock::Clock;
+
+use crate::apply::ApplyCommand;
+use crate::client::ClientCommand;
+use crate::error::Error;
+use crate::key::KeyCommand;
+use crate::output::Report;
+use crate::place::PlaceOptions;
+use crate::preview::PreviewCommand;
+use crate::recipient::RecipientCommand;
+use crate::template::TemplateCommand;
+use crate::test_number::TestNumberCommand;
+use crate::usage::UsageCommand;
+
+mod apply;
+mod client;
+mod error;
+mod file;
+mod input;
+mod key;
+mod moment;
+mod output;
+mod place;
+mod preview;
+mod recipient;
+mod settings;
+mod template;
+mod test_number;
+mod text;
+mod usage;
+
+/// Operates Twofa: clients, keys, templates, recipients, usage
+#[derive(Debug, Parser)]
+#[command(
+    name = "twofa",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  twofa --local client list
+  twofa --stack twofa client add shop --countries GB,IE --with-key
+  twofa --stack twofa apply clients.toml --dry-run
+  alias twofa='twofa --stack twofa --region eu-west-1'    # say it once
+
+Exit codes: 0 done, 1 failed, 2 not valid (nothing was written), 3 not found.
+With --json, errors are JSON too, on standard error."
+)]
+struct Options {
+    /// Print JSON for scripts
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(flatten)]
+    place: PlaceOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(subcommand)]
+    Client(ClientCommand),
+    #[command(subcommand)]
+    Key(KeyCommand),
+    #[command(subcommand)]
+    Template(TemplateCommand),
+    Preview(PreviewCommand),
+    #[command(subcommand)]
+    Recipient(RecipientCommand),
+    #[command(subcommand)]
+    TestNumber(TestNumberCommand),
+    Usage(UsageCommand),
+    Apply(ApplyCommand),
+    /// Prints the completions of a shell
+    #[command(after_help = "Examples:
+  twofa completions zsh > ~/.zfunc/_twofa
+  source <(twofa completions bash)")]
+    Completions {
+        /// Which one
+        shell: Shell,
+    },
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Options {
+        json,
+        place,
+        command,
+    } = Options::parse();
+    let log = twofa::telemetry::human(LevelFilter::WARN, io::stderr);
+    // Without a log the commands work all the same.
+    let _ = tracing::subscriber::set_global_default(log);
+    let done = match command {
+        Command::Completions { shell } => output::say(&completions(shell)),
+        command => match run(command, &place).await {
+            Ok(report) => report.print(json),
+            Err(error) => Err(error),
+        },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::print_error(&error, json);
+            error.exit_code()
+        }
+    }
+}
+
+async fn run(command: Command, place: &PlaceOptions) -> Result<Report, Error> {
+    let now = Clock::System.now();
+    match command {
+        Command::Client(command) => command.run(&place.open().await?, now).await,
+        Command::Key(command) => command.run(&place.open().await?, now).await,
+        Command::Template(command) => command.run(&place.open().await?).await,
+        Command::Preview(command) => command.run(place).await,
+        Command::Recipient(command) => command.run(&place.open().await?, now).await,
+        Command::TestNumber(command) => command.run(&place.open().await?, now).await,
+        Command::Usage(command) => command.run(&place.open().await?, now).await,
+        Command::Apply(command) => command.run(&place.open().await?).await,
+        Command::Completions { shell } => {
+            Ok(Report::new(completions(shell), shell.to_string().into()))
+        }
+    }
+}
+
+fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Options::command(), "twofa", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}

@@ -1,0 +1,121 @@
+//! What is printed: the one place that writes to the terminal.
+
+use std::error::Error as _;
+use std::io::{self, Write as _};
+
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+
+use crate::error::Error;
+
+/// What a command has to say, to people and to scripts.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// For people.
+    pub(crate) text: String,
+    /// For scripts.
+    pub(crate) json: Value,
+    /// What is done, and yet worth a second thought.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Report {
+    /// A report without warnings.
+    pub(crate) fn new(text: impl Into<String>, json: Value) -> Self {
+        Self {
+            text: text.into(),
+            json,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The same with `warnings`.
+    pub(crate) fn warn(mut self, warnings: impl IntoIterator<Item = String>) -> Self {
+        self.warnings.extend(warnings);
+        self
+    }
+
+    /// Writes it: the result to standard output, warnings to standard error, or all of it as JSON to
+    /// standard output.
+    pub(crate) fn print(mut self, as_json: bool) -> Result<(), Error> {
+        if !as_json {
+            for warning in &self.warnings {
+                complain(&format!("warning: {warning}\n"));
+            }
+            return say(&self.text);
+        }
+        if let Value::Object(fields) = &mut self.json {
+            fields.insert("warnings".to_owned(), json!(self.warnings));
+        }
+        say(&format!("{:#}", self.json))
+    }
+}
+
+/// Writes to standard output, with one line break at the end.
+pub(crate) fn say(text: &str) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    let text = format!("{}\n", text.trim_end_matches('\n'));
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(Error::Output)
+}
+
+/// Writes an error with its causes to standard error.
+pub(crate) fn print_error(error: &Error, as_json: bool) {
+    let mut causes = Vec::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        causes.push(cause.to_string());
+        source = cause.source();
+    }
+    causes.extend(error.hint().map(ToOwned::to_owned));
+    if as_json {
+        complain(&format!("{:#}\n", error.json(&causes)));
+        return;
+    }
+    complain(&format!("error: {error}\n"));
+    for cause in causes {
+        complain(&format!("  because: {cause}\n"));
+    }
+}
+
+fn complain(text: &str) {
+    // Nobody may be reading: the exit code says it too.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// A table for people, that `grep` and `awk` read as well.
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: Vec<[String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header);
+    table.add_rows(rows);
+    aligned(table)
+}
+
+/// Names and what they stand for, one a line.
+pub(crate) fn pairs<K: Into<String>>(rows: impl IntoIterator<Item = (K, String)>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for (name, value) in rows {
+        table.add_row([name.into(), value]);
+    }
+    aligned(table)
+}
+
+fn aligned(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+/// `items` in one line, or `none`.
+pub(crate) fn listed(items: impl IntoIterator<Item = String>, none: &str) -> String {
+    let items: Vec<_> = items.into_iter().collect();
+    if items.is_empty() {
+        none.to_owned()
+    } else {
+        items.join(", ")
+    }
+}

@@ -1,0 +1,353 @@
+//! Where the tables and the secret are: on the laptop, in a stack, or by their names.
+
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
+use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
+use aws_sdk_cloudformation::types::Stack;
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
+use clap::Args;
+use http::Uri;
+use std::sync::Arc;
+use thiserror::Error;
+use twofa::aws::{AwsError, http_client};
+use twofa::client::{Client, ClientId};
+use twofa::clock::Timestamp;
+use twofa::secret::{Secret, Secrets};
+use twofa::store::{Directory, Recipients, Usage};
+
+use crate::error::Error;
+
+/// The tables' and the secret's names on the laptop: their logical ids in `template.yaml`.
+const LAPTOP: [&str; 3] = ["DirectoryTable", "VerificationsTable", "Secret"];
+
+/// The longest that one call takes, retries included: an operator waits longer than a function.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Where to work.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where (one of --local, --stack, --directory-table)")]
+pub(crate) struct PlaceOptions {
+    /// Work on this machine's `cargo run`; nothing is sent to AWS
+    #[arg(long, global = true)]
+    local: bool,
+    /// Work on the CloudFormation stack of this name: its outputs name tables and secret
+    #[arg(long, global = true, value_name = "NAME")]
+    stack: Option<String>,
+    /// The table of clients and templates, by name or ARN
+    #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
+    directory_table: Option<String>,
+    /// The table of verifications, limits and usage, by name or ARN
+    #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
+    verifications_table: Option<String>,
+    /// The secret with the peppers, by name or ARN
+    #[arg(long, global = true, value_name = "SECRET", hide_short_help = true)]
+    secret: Option<String>,
+    /// The AWS region; default: the environment's or the profile's
+    #[arg(long, global = true)]
+    region: Option<String>,
+    /// The profile of ~/.aws/config; default: `AWS_PROFILE`, else the usual chain
+    #[arg(long, global = true)]
+    profile: Option<String>,
+    /// With --local: where DynamoDB listens [default: port 8000 of this machine]
+    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    dynamodb_endpoint: Option<String>,
+    /// With --local: where SNS and Secrets Manager listen [default: port 4566 of this machine]
+    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    sns_endpoint: Option<String>,
+}
+
+/// It is not known where to work, or it cannot be found out.
+#[derive(Debug, Error)]
+pub(crate) enum PlaceError {
+    /// Nothing was said.
+    #[error("say where: --local, --stack NAME, or --directory-table TABLE")]
+    Nowhere,
+    /// Too much was said.
+    #[error("--local, --stack and --directory-table exclude each other: say one")]
+    Mixed,
+    /// An option that says nothing where the others point.
+    #[error("{0} is not for this place")]
+    Idle(&'static str),
+    /// An endpoint that is not a laptop's.
+    #[error("{0}: with --local it must be http://HOST:PORT, and not of AWS")]
+    Endpoint(&'static str),
+    /// The command needs more than it was given.
+    #[error("this command needs {0} too (or --stack, or --local)")]
+    Needs(&'static str),
+    /// There is no such stack.
+    #[error("there is no stack {0} in that account and region")]
+    NoStack(String),
+    /// It is another product's.
+    #[error("the stack {stack} has no output {output}: is it Twofa's?")]
+    NoOutput {
+        /// Its name.
+        stack: String,
+        /// What it does not tell.
+        output: &'static str,
+    },
+    /// CloudFormation did not answer.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// Nobody signed in.
+    #[error("there are no AWS credentials that work; sign in, or see --profile")]
+    Credentials(#[from] CredentialsError),
+    /// No region.
+    #[error("there is no AWS region; set --region or AWS_REGION")]
+    Region,
+}
+
+impl PlaceError {
+    /// Whether the command line is at fault.
+    pub(crate) fn is_usage(&self) -> bool {
+        match self {
+            Self::Nowhere | Self::Mixed | Self::Idle(_) | Self::Endpoint(_) | Self::Needs(_) => {
+                true
+            }
+            Self::NoStack(_)
+            | Self::NoOutput { .. }
+            | Self::Aws(_)
+            | Self::Credentials(_)
+            | Self::Region => false,
+        }
+    }
+}
+
+/// What the commands work on.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Clients and templates.
+    pub(crate) directory: Directory,
+    recipients: Option<Recipients>,
+    usage: Option<Usage>,
+    secrets: Option<Secrets>,
+}
+
+/// The names of what a place has.
+struct Names {
+    directory: String,
+    verifications: Option<String>,
+    secret: Option<String>,
+}
+
+impl PlaceOptions {
+    /// Finds the place; on the laptop without a call.
+    pub(crate) async fn open(&self) -> Result<Place, PlaceError> {
+        let chosen = [
+            self.local,
+            self.stack.is_some(),
+            self.directory_table.is_some(),
+        ];
+        match chosen.into_iter().filter(|chosen| *chosen).count() {
+            0 => return Err(PlaceError::Nowhere),
+            1 => {}
+            _ => return Err(PlaceError::Mixed),
+        }
+        self.check_idle()?;
+        if self.local {
+            return self.laptop();
+        }
+        let config = self.aws().await?;
+        let names = match (&self.stack, &self.directory_table) {
+            (Some(stack), _) => outputs(&config, stack).await?,
+            (None, Some(directory)) => Names {
+                directory: directory.clone(),
+                verifications: self.verifications_table.clone(),
+                secret: self.secret.clone(),
+            },
+            (None, None) => return Err(PlaceError::Nowhere),
+        };
+        Ok(Place::new(&config, &config, &names))
+    }
+
+    /// Refuses what would be passed over in silence.
+    fn check_idle(&self) -> Result<(), PlaceError> {
+        let named = self.local || self.stack.is_some();
+        let idle = [
+            (named, &self.verifications_table, "--verifications-table"),
+            (named, &self.secret, "--secret"),
+            (self.local, &self.region, "--region"),
+            (self.local, &self.profile, "--profile"),
+            (!self.local, &self.dynamodb_endpoint, "--dynamodb-endpoint"),
+            (!self.local, &self.sns_endpoint, "--sns-endpoint"),
+        ];
+        let mut idle = idle.into_iter();
+        match idle.find(|(idle, given, _)| *idle && given.is_some()) {
+            Some((_, _, option)) => Err(PlaceError::Idle(option)),
+            None => Ok(()),
+        }
+    }
+
+    fn laptop(&self) -> Result<Place, PlaceError> {
+        let endpoint = |given: &Option<String>, usual: &str, option| {
+            let url = given.clone().unwrap_or_else(|| usual.to_owned());
+            if is_laptop(&url) {
+                Ok(url)
+            } else {
+                Err(PlaceError::Endpoint(option))
+            }
+        };
+        let dynamodb = endpoint(
+            &self.dynamodb_endpoint,
+            "http://127.0.0.1:8000",
+            "--dynamodb-endpoint",
+        )?;
+        let sns = endpoint(
+            &self.sns_endpoint,
+            "http://127.0.0.1:4566",
+            "--sns-endpoint",
+        )?;
+        let [directory, verifications, secret] = LAPTOP.map(ToOwned::to_owned);
+        let names = Names {
+            directory,
+            verifications: Some(verifications),
+            secret: Some(secret),
+        };
+        Ok(Place::new(
+            &laptop_config(dynamodb),
+            &laptop_config(sns),
+            &names,
+        ))
+    }
+
+    /// The person's own configuration. The credentials are asked for at once, which may take its
+    /// time (single sign-on), so that no call has to wait for them.
+    async fn aws(&self) -> Result<SdkConfig, PlaceError> {
+        let timeouts = TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT);
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http_client())
+            .timeout_config(timeouts.build());
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &self.profile {
+            loader = loader.profile_name(profile);
+        }
+        let config = loader.load().await;
+        if config.region().is_none() {
+            return Err(PlaceError::Region);
+        }
+        let Some(provider) = config.credentials_provider() else {
+            return Err(CredentialsError::not_loaded("there is no provider").into());
+        };
+        let credentials = provider.provide_credentials().await?;
+        let provider = SharedCredentialsProvider::new(credentials);
+        let config = config.into_builder();
+        Ok(config.credentials_provider(provider).build())
+    }
+}
+
+/// Whether `url` may be a laptop's: plain HTTP, to anything but AWS.
+fn is_laptop(url: &str) -> bool {
+    let Ok(url) = url.parse::<Uri>() else {
+        return false;
+    };
+    let host = url.host().unwrap_or_default().to_ascii_lowercase();
+    let is_aws = ["amazonaws.com", "amazonaws.com.cn", "api.aws"]
+        .iter()
+        .any(|domain| host.trim_end_matches('.').ends_with(domain));
+    url.scheme_str() == Some("http") && !host.is_empty() && !is_aws
+}
+
+/// An SDK that knows this endpoint alone and nothing of the person's own AWS account.
+fn laptop_config(endpoint: String) -> SdkConfig {
+    let credentials = Credentials::from_keys("laptop", "laptop", None);
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(http_client())
+        .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .operation_timeout(CALL_TIMEOUT)
+                .build(),
+        )
+        .endpoint_url(endpoint)
+        .build()
+}
+
+/// The names in the outputs of `stack`.
+async fn outputs(config: &SdkConfig, stack: &str) -> Result<Names, PlaceError> {
+    let answer = aws_sdk_cloudformation::Client::new(config)
+        .describe_stacks()
+        .stack_name(stack)
+        .send()
+        .await
+        .map_err(|error| match error.as_service_error() {
+            Some(refused) if refused.code() == Some("ValidationError") => {
+                PlaceError::NoStack(stack.to_owned())
+            }
+            _ => AwsError::new("DescribeStacks", &error).into(),
+        })?;
+    let outputs = answer.stacks().iter().flat_map(Stack::outputs);
+    let outputs: Vec<_> = outputs.collect();
+    let output = |name: &'static str| {
+        let found = outputs
+            .iter()
+            .find(|output| output.output_key() == Some(name));
+        found
+            .and_then(|output| output.output_value())
+            .map(ToOwned::to_owned)
+            .ok_or_else(|| PlaceError::NoOutput {
+                stack: stack.to_owned(),
+                output: name,
+            })
+    };
+    Ok(Names {
+        directory: output("DirectoryTable")?,
+        verifications: Some(output("VerificationsTable")?),
+        secret: Some(output("SecretArn")?),
+    })
+}
+
+impl Place {
+    fn new(tables: &SdkConfig, secrets: &SdkConfig, names: &Names) -> Self {
+        let dynamodb = aws_sdk_dynamodb::Client::new(tables);
+        let verifications = names.verifications.as_deref();
+        Self {
+            recipients: verifications.map(|table| Recipients::new(dynamodb.clone(), table)),
+            usage: verifications.map(|table| Usage::new(dynamodb.clone(), table)),
+            secrets: names.secret.as_deref().map(|id| {
+                let client = aws_sdk_secretsmanager::Client::new(secrets);
+                Secrets::new(client, id)
+            }),
+            directory: Directory::new(dynamodb, &names.directory),
+        }
+    }
+
+    /// What is remembered of recipients.
+    pub(crate) fn recipients(&self) -> Result<&Recipients, PlaceError> {
+        let needed = PlaceError::Needs("--verifications-table");
+        self.recipients.as_ref().ok_or(needed)
+    }
+
+    /// What clients use up.
+    pub(crate) fn usage(&self) -> Result<&Usage, PlaceError> {
+        let needed = PlaceError::Needs("--verifications-table");
+        self.usage.as_ref().ok_or(needed)
+    }
+
+    /// The keys that recipients are digested with.
+    pub(crate) async fn secret(&self, now: Timestamp) -> Result<Arc<Secret>, Error> {
+        let needed = PlaceError::Needs("--secret");
+        let secrets = self.secrets.as_ref().ok_or(needed)?;
+        Ok(secrets.get(now).await?)
+    }
+
+    /// The client that is called `written`, as it is now.
+    pub(crate) async fn client(&self, written: &str) -> Result<Client, Error> {
+        let id = client_id(written)?;
+        let client = self.directory.query(&id).await?;
+        client.ok_or(Error::NoClient(id))
+    }
+}
+
+/// Reads a client's name. It is not repeated when it is none: it may be a key in the wrong place.
+pub(crate) fn client_id(written: &str) -> Result<ClientId, Error> {
+    ClientId::parse(written).map_err(|error| Error::invalid("client", error))
+}

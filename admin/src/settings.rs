@@ -1,0 +1,457 @@
+//! What an operator may set of a client, from the command line or a file: read, checked, compared.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use clap::Args;
+use ipnet::IpNet;
+use serde_json::{Value, json};
+use thiserror::Error;
+use twofa::client::{Countries, Limits, Profile, Switch, Window};
+use twofa::phone::{Country, CountryError};
+
+use crate::error::Faults;
+use crate::output::listed;
+
+/// The longest name of a client or template, in characters.
+const LONGEST_NAME: usize = 100;
+
+/// What takes a limit away.
+const NONE: &str = "none";
+
+/// What stands for every country or network.
+const ANY: &str = "*";
+
+/// A limit as it is to become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Bound<T> {
+    /// None.
+    Free,
+    /// This one.
+    At(T),
+}
+
+impl<T> From<Bound<T>> for Option<T> {
+    fn from(bound: Bound<T>) -> Self {
+        match bound {
+            Bound::Free => None,
+            Bound::At(limit) => Some(limit),
+        }
+    }
+}
+
+/// Settings of a client, each as it is to become; absent: as it is.
+#[derive(Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) name: Option<String>,
+    pub(crate) countries: Option<Countries>,
+    pub(crate) networks: Option<Vec<IpNet>>,
+    pub(crate) max_price: Option<Bound<String>>,
+    pub(crate) windows: Option<Vec<Window>>,
+    pub(crate) max_failures: Option<u16>,
+    pub(crate) lock_seconds: Option<u32>,
+    pub(crate) per_second: Option<Bound<u32>>,
+    pub(crate) per_day: Option<Bound<u32>>,
+    pub(crate) disabled: Option<BTreeSet<Switch>>,
+    pub(crate) prepaid: Option<bool>,
+}
+
+impl Settings {
+    /// `profile` with the settings.
+    pub(crate) fn applied_to(self, mut profile: Profile) -> Profile {
+        fn set<T>(field: &mut T, setting: Option<T>) {
+            if let Some(value) = setting {
+                *field = value;
+            }
+        }
+        set(&mut profile.name, self.name);
+        set(&mut profile.countries, self.countries);
+        set(&mut profile.networks, self.networks);
+        set(&mut profile.max_price, self.max_price.map(Into::into));
+        set(&mut profile.limits.windows, self.windows);
+        set(&mut profile.limits.max_failures, self.max_failures);
+        set(&mut profile.limits.lock_seconds, self.lock_seconds);
+        set(
+            &mut profile.limits.per_second,
+            self.per_second.map(Into::into),
+        );
+        set(&mut profile.limits.per_day, self.per_day.map(Into::into));
+        set(&mut profile.disabled, self.disabled);
+        set(&mut profile.prepaid, self.prepaid);
+        profile
+    }
+}
+
+/// The settings as options.
+#[derive(Debug, Default, Args)]
+pub(crate) struct SettingOptions {
+    /// What people call the client [default of `add`: its id]
+    #[arg(long)]
+    name: Option<String>,
+    /// The countries it may send to, ISO 3166-1 alpha-2, as GB,DE; '*': all
+    #[arg(long, value_name = "COUNTRIES")]
+    pub(crate) countries: Option<String>,
+    /// The networks it may call from, comma-separated CIDRs; '*': all
+    #[arg(long, value_name = "CIDRS")]
+    networks: Option<String>,
+    /// The most that one SMS may cost in US dollars, as 0.05; none: the account's own limit
+    #[arg(long, value_name = "USD")]
+    max_price: Option<String>,
+    /// How often a recipient may be sent to, as 5/600: 5 in 600 seconds; repeat it, it replaces all
+    #[arg(long = "window", value_name = "SENDS/SECONDS")]
+    windows: Vec<String>,
+    /// After how many wrong guesses in a row a recipient is locked, 1-100
+    #[arg(long, value_name = "N")]
+    max_failures: Option<u16>,
+    /// For how many seconds after the last wrong guess a lock holds
+    #[arg(long, value_name = "SECONDS")]
+    lock_seconds: Option<u32>,
+    /// How many requests it may make in a second; none: any
+    #[arg(long, value_name = "N")]
+    per_second: Option<String>,
+    /// How many requests it may make in a day of UTC; none: any
+    #[arg(long, value_name = "N")]
+    per_day: Option<String>,
+    /// How many SMS parts it has left; none: it needs no balance
+    #[arg(long, value_name = "PARTS")]
+    balance: Option<String>,
+}
+
+impl SettingOptions {
+    /// The settings, and the balance if one is set.
+    pub(crate) fn read(&self, faults: &mut Faults) -> (Settings, Option<Bound<u32>>) {
+        let optional = |faults: &mut Faults, field: &str, written: &Option<String>| {
+            let read = written.as_deref().map(count)?;
+            faults.take(field, read)
+        };
+        let balance = optional(faults, "balance", &self.balance);
+        let mut windows = Vec::new();
+        for written in &self.windows {
+            windows.extend(faults.take("window", window(written)));
+        }
+        let windows_are_read = !windows.is_empty() && windows.len() == self.windows.len();
+        let settings = Settings {
+            name: read(faults, "name", self.name.as_ref(), |text| name(text)),
+            countries: read(faults, "countries", self.countries.as_ref(), |text| {
+                countries(text.split(','))
+            }),
+            networks: read(faults, "networks", self.networks.as_ref(), |text| {
+                networks(text.split(','))
+            }),
+            max_price: read(faults, "max_price", self.max_price.as_ref(), |text| {
+                price(text)
+            }),
+            windows: windows_are_read.then_some(windows),
+            max_failures: self.max_failures,
+            lock_seconds: self.lock_seconds,
+            per_second: optional(faults, "per_second", &self.per_second),
+            per_day: optional(faults, "per_day", &self.per_day),
+            disabled: None,
+            prepaid: balance.as_ref().map(|balance| *balance != Bound::Free),
+        };
+        (settings, balance)
+    }
+}
+
+fn read<W, T>(
+    faults: &mut Faults,
+    field: &str,
+    written: Option<W>,
+    parse: impl Fn(W) -> Result<T, SettingError>,
+) -> Option<T> {
+    faults.take(field, parse(written?))
+}
+
+/// What is wrong with a setting.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(crate) enum SettingError {
+    #[error("must be 1 to {LONGEST_NAME} characters, and none of them a control character")]
+    Name,
+    #[error("must name at least one country, or '*' for all")]
+    NoCountry,
+    #[error("{written:?} {source}")]
+    Country {
+        written: String,
+        source: CountryError,
+    },
+    #[error(
+        "{0:?} must be a network in CIDR notation, such as 203.0.113.0/24, or '*' alone for all"
+    )]
+    Network(String),
+    #[error("{written} has bits beyond its prefix; the network is {network}")]
+    HostBits { written: String, network: IpNet },
+    #[error("{0} is IPv4 within IPv6, which is compared as IPv4: write it as IPv4")]
+    Mapped(String),
+    #[error("must be an amount of US dollars above 0 and below 1000, such as 0.05, or none")]
+    Price,
+    #[error("{0:?} must be SENDS/SECONDS, such as 5/600")]
+    Window(String),
+    #[error("must be a whole number, or none")]
+    Count,
+    #[error("{0:?} must be one of account, client, product, connection")]
+    Switch(String),
+}
+
+/// The name of a client or template.
+pub(crate) fn name(written: &str) -> Result<String, SettingError> {
+    let trimmed = written.trim();
+    let fits = (1..=LONGEST_NAME).contains(&trimmed.chars().count());
+    (fits && !trimmed.contains(char::is_control))
+        .then(|| trimmed.to_owned())
+        .ok_or(SettingError::Name)
+}
+
+/// Countries in any case, or `*` alone.
+pub(crate) fn countries<'a>(
+    written: impl IntoIterator<Item = &'a str>,
+) -> Result<Countries, SettingError> {
+    let written: Vec<_> = written.into_iter().map(str::trim).collect();
+    match written[..] {
+        [ANY] => return Ok(Countries::All),
+        [] | [""] => return Err(SettingError::NoCountry),
+        _ => {}
+    }
+    let parse = |written: &str| {
+        Country::parse(&written.to_ascii_uppercase()).map_err(|source| SettingError::Country {
+            written: written.to_owned(),
+            source,
+        })
+    };
+    let listed: Result<_, _> = written.into_iter().map(parse).collect();
+    listed.map(Countries::Only)
+}
+
+/// Networks, each once; an address stands for itself alone; `*` or nothing for all.
+pub(crate) fn networks<'a>(
+    written: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<IpNet>, SettingError> {
+    let written: Vec<_> = written.into_iter().map(str::trim).collect();
+    if written == [ANY] {
+        return Ok(Vec::new());
+    }
+    let networks: Result<BTreeSet<_>, _> = written.into_iter().map(network).collect();
+    networks.map(Vec::from_iter)
+}
+
+fn network(written: &str) -> Result<IpNet, SettingError> {
+    let network = written
+        .parse::<IpNet>()
+        .or_else(|_| written.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| SettingError::Network(written.to_owned()))?;
+    if network.trunc() != network {
+        return Err(SettingError::HostBits {
+            written: written.to_owned(),
+            network: network.trunc(),
+        });
+    }
+    match network {
+        IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() => {
+            Err(SettingError::Mapped(written.to_owned()))
+        }
+        IpNet::V4(_) | IpNet::V6(_) => Ok(network),
+    }
+}
+
+/// An amount of US dollars, or `none`.
+pub(crate) fn price(written: &str) -> Result<Bound<String>, SettingError> {
+    if written == NONE {
+        return Ok(Bound::Free);
+    }
+    let (whole, fraction) = written.split_once('.').unwrap_or((written, "0"));
+    let digits = |text: &str, most: usize| {
+        (1..=most).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let is_above_zero = written.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
+    (digits(whole, 3) && digits(fraction, 5) && is_above_zero)
+        .then(|| Bound::At(written.to_owned()))
+        .ok_or(SettingError::Price)
+}
+
+/// `SENDS/SECONDS`.
+pub(crate) fn window(written: &str) -> Result<Window, SettingError> {
+    let parse = || {
+        let (sends, seconds) = written.split_once('/')?;
+        Some(Window {
+            sends: sends.trim().parse().ok()?,
+            seconds: seconds.trim().parse().ok()?,
+        })
+    };
+    parse().ok_or_else(|| SettingError::Window(written.to_owned()))
+}
+
+/// A whole number, or `none`.
+pub(crate) fn count(written: &str) -> Result<Bound<u32>, SettingError> {
+    if written == NONE {
+        return Ok(Bound::Free);
+    }
+    u32::from_str(written)
+        .map(Bound::At)
+        .map_err(|_| SettingError::Count)
+}
+
+/// A switch by its name.
+pub(crate) fn switch(written: &str) -> Result<Switch, SettingError> {
+    let all = [
+        Switch::Account,
+        Switch::Client,
+        Switch::Product,
+        Switch::Connection,
+    ];
+    all.into_iter()
+        .find(|switch| switch_name(*switch) == written)
+        .ok_or_else(|| SettingError::Switch(written.to_owned()))
+}
+
+/// What a switch is called.
+pub(crate) fn switch_name(switch: Switch) -> &'static str {
+    match switch {
+        Switch::Account => "account",
+        Switch::Client => "client",
+        Switch::Product => "product",
+        Switch::Connection => "connection",
+    }
+}
+
+/// One field, as it is shown and compared.
+#[derive(Clone, Debug)]
+pub(crate) struct Field {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// Its value, for scripts.
+    pub(crate) json: Value,
+    /// Its value, for people.
+    pub(crate) text: String,
+}
+
+impl Field {
+    /// A field of plain text or a number.
+    pub(crate) fn plain(name: &'static str, json: Value) -> Self {
+        let text = match &json {
+            Value::String(text) => text.clone(),
+            Value::Null => NONE.to_owned(),
+            other => other.to_string(),
+        };
+        Self { name, json, text }
+    }
+}
+
+/// The fields of a client that can be set.
+pub(crate) fn fields(profile: &Profile) -> Vec<Field> {
+    let Profile {
+        name,
+        api_keys: _,
+        disabled,
+        networks,
+        countries,
+        max_price,
+        limits,
+        prepaid,
+        test_recipients: _,
+    } = profile;
+    let texts = |name, texts: Vec<String>, none: &str| Field {
+        name,
+        json: json!(texts),
+        text: listed(texts, none),
+    };
+    let countries = match countries {
+        Countries::All => vec![ANY.to_owned()],
+        Countries::Only(listed) => listed.iter().map(|c| c.as_str().to_owned()).collect(),
+    };
+    let switches = disabled.iter().map(|s| switch_name(*s).to_owned());
+    let networks = networks.iter().map(ToString::to_string);
+    let mut fields = vec![
+        Field::plain("name", json!(name)),
+        texts("disabled", switches.collect(), "nothing"),
+        texts("countries", countries, NONE),
+        texts("networks", networks.collect(), ANY),
+        Field::plain("max_price", json!(max_price)),
+    ];
+    fields.extend(limit_fields(limits));
+    fields.push(Field::plain("prepaid", json!(prepaid)));
+    fields
+}
+
+fn limit_fields(limits: &Limits) -> [Field; 5] {
+    let Limits {
+        windows,
+        max_failures,
+        lock_seconds,
+        per_second,
+        per_day,
+    } = limits;
+    let windows = Field {
+        name: "limits.windows",
+        json: json!(windows),
+        text: listed(windows.iter().copied().map(window_text), NONE),
+    };
+    [
+        windows,
+        Field::plain("limits.max_failures", json!(max_failures)),
+        Field::plain("limits.lock_seconds", json!(lock_seconds)),
+        Field::plain("limits.per_second", json!(per_second)),
+        Field::plain("limits.per_day", json!(per_day)),
+    ]
+}
+
+/// A window as it is written.
+pub(crate) fn window_text(window: Window) -> String {
+    format!("{}/{}", window.sends, window.seconds)
+}
+
+/// A field and what it was before; `None`: there was nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    /// As it is to become.
+    pub(crate) new: Field,
+    /// As it is.
+    pub(crate) old: Option<Field>,
+}
+
+/// What differs between `old` and `new`; without an old one, everything.
+pub(crate) fn changes(old: Option<Vec<Field>>, new: Vec<Field>) -> Vec<Change> {
+    let Some(old) = old else {
+        return new
+            .into_iter()
+            .map(|new| Change { new, old: None })
+            .collect();
+    };
+    let pairs = old.into_iter().zip(new);
+    let differing = pairs.filter(|(old, new)| old.json != new.json);
+    differing
+        .map(|(old, new)| Change {
+            new,
+            old: Some(old),
+        })
+        .collect()
+}
+
+/// Changes for scripts.
+pub(crate) fn changes_json(changes: &[Change]) -> Value {
+    let one = |change: &Change| {
+        json!({
+            "field": change.new.name,
+            "old": change.old.as_ref().map(|old| &old.json),
+            "new": change.new.json,
+        })
+    };
+    changes.iter().map(one).collect()
+}
+
+/// Changes for people: lines of `field: old → new`.
+pub(crate) fn changes_lines(changes: &[Change], indent: &str) -> Vec<String> {
+    let one = |change: &Change| {
+        let Change { new, old } = change;
+        let (name, new) = (new.name, one_line(&new.text));
+        match old {
+            Some(old) => format!("{indent}{name}: {} → {new}", one_line(&old.text)),
+            None => format!("{indent}{name}: {new}"),
+        }
+    };
+    changes.iter().map(one).collect()
+}
+
+/// A text in one line of a table.
+pub(crate) fn one_line(text: &str) -> String {
+    text.replace('\n', "↵")
+}

@@ -1,0 +1,393 @@
+//! `twofa template`: what clients may send.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use twofa::client::{Client, ClientId};
+use twofa::template::{CODE_LENGTH, Template, TemplateFields, TemplateId, TemplateText};
+use uuid::Uuid;
+
+use crate::client::check_limits;
+use crate::error::{Error, Faults};
+use crate::input;
+use crate::output::{Report, pairs, table};
+use crate::place::Place;
+use crate::settings::{self, Field, changes, changes_json, changes_lines, one_line};
+use crate::text;
+
+/// Adds, shows and changes templates
+///
+/// A template is named by its id or its name.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TemplateCommand {
+    /// Adds a template
+    #[command(after_help = "Examples:
+  twofa template add shop Login --from Shop --text '${code} is your Shop code. Never share it.'
+  twofa template add shop Payment --from Shop --ttl 120 --max-attempts 3 \\
+    --text '${code} confirms your payment of ${amount}.'
+  printf 'Your Shop code:\\n@shop.example #${code}' | \\
+    twofa template add shop Web --from Shop --text -      # filled in by browsers (WebOTP)")]
+    Add {
+        /// The client's id
+        client: String,
+        /// What people call it
+        name: String,
+        #[command(flatten)]
+        fields: TemplateOptions,
+        /// Its id, a UUID; default: made from client and name, as `apply` does
+        #[arg(long, value_name = "UUID")]
+        id: Option<String>,
+    },
+    /// Lists a client's templates
+    #[command(after_help = "Examples:
+  twofa template list shop
+  twofa template list shop --json | jq -r '.templates[] | [.id, .name] | @tsv'")]
+    List {
+        /// The client's id
+        client: String,
+    },
+    /// Shows a template
+    #[command(after_help = "Examples:
+  twofa template show shop Login")]
+    Show {
+        /// The client's id
+        client: String,
+        /// Its id or name
+        template: String,
+    },
+    /// Changes what is said; the rest stays. It takes effect within 30 seconds
+    #[command(after_help = "Examples:
+  twofa template set shop Login --ttl 120
+  twofa template set shop Login --name 'Sign-in' --text '${code} signs you in to Shop.'")]
+    Set {
+        /// The client's id
+        client: String,
+        /// Its id or name
+        template: String,
+        /// What people are to call it; its id stays
+        #[arg(long)]
+        name: Option<String>,
+        #[command(flatten)]
+        fields: TemplateOptions,
+    },
+    /// Removes a template; codes that are on their way stay valid
+    #[command(after_help = "Examples:
+  twofa template remove shop Payment")]
+    Remove {
+        /// The client's id
+        client: String,
+        /// Its id or name
+        template: String,
+    },
+}
+
+/// The fields of a template as options.
+#[derive(Debug, Args)]
+pub(crate) struct TemplateOptions {
+    /// Who the SMS comes from: 2-11 letters and digits, a short code, or a number
+    #[arg(long)]
+    from: Option<String>,
+    /// What it says, with ${code} once and any other ${placeholders}; -: standard input
+    #[arg(long)]
+    text: Option<String>,
+    /// For how many seconds a code is valid, 30-600 [default of `add`: 300]
+    #[arg(long, value_name = "SECONDS")]
+    ttl: Option<u32>,
+    /// How many digits a code has, 4-10 [default of `add`: 6]
+    #[arg(long, value_name = "DIGITS")]
+    code_length: Option<u8>,
+    /// How many guesses a code allows, 1-10 [default of `add`: 5]
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<u8>,
+}
+
+impl TemplateCommand {
+    /// Carries it out.
+    pub(crate) async fn run(self, place: &Place) -> Result<Report, Error> {
+        match self {
+            Self::Add {
+                client,
+                name,
+                fields,
+                id,
+            } => add(place, &client, &name, fields, id.as_deref()).await,
+            Self::List { client } => {
+                let client = place.client(&client).await?;
+                let all: Vec<_> = client.templates.iter().map(describe).collect();
+                let json = json!({ "client": client.id, "templates": all });
+                Ok(Report::new(table_of(&client.templates), json))
+            }
+            Self::Show { client, template } => {
+                let client = place.client(&client).await?;
+                let template = find(&client, &template)?;
+                let stored = stored_fields(template);
+                let mut rows = vec![("id", template.id.to_string())];
+                rows.extend(fields(&stored).into_iter().map(|f| (f.name, f.text)));
+                let warnings = text::warnings(&stored);
+                Ok(Report::new(pairs(rows), describe(template)).warn(warnings))
+            }
+            Self::Set {
+                client,
+                template,
+                name,
+                fields,
+            } => set(place, &client, &template, name.as_deref(), fields).await,
+            Self::Remove { client, template } => {
+                let client = place.client(&client).await?;
+                let template = find(&client, &template)?;
+                let removal = place.directory.remove_template(&client.id, template.id);
+                removal.await?;
+                let text = format!("removed the template {} ({})", template.name, template.id);
+                let json = json!({ "client": client.id, "removed": template.id });
+                Ok(Report::new(text, json))
+            }
+        }
+    }
+}
+
+async fn add(
+    place: &Place,
+    client: &str,
+    name: &str,
+    options: TemplateOptions,
+    id: Option<&str>,
+) -> Result<Report, Error> {
+    let mut faults = Faults::default();
+    for (field, given) in [("from", &options.from), ("text", &options.text)] {
+        if given.is_none() {
+            faults.note(field, format!("must be said: --{field}"));
+        }
+    }
+    let name = faults.take("name", settings::name(name));
+    let given = id.map(|id| TemplateId::parse(id).ok_or("must be a UUID"));
+    let given = given.and_then(|id| faults.take("id", id));
+    let id = crate::place::client_id(client)?;
+    let (name, given) = faults.finish((name.unwrap_or_default(), given))?;
+    let Some(template_id) = given.or_else(|| stable_id(&id, &name)) else {
+        return Err(Error::invalid("id", "must be a UUID"));
+    };
+    let fields = options.applied_to(new_fields(template_id, &name))?;
+    let client = place.client(client).await?;
+    let taken = |template: &&Template| template.id == template_id || template.name == name;
+    if client.templates.iter().any(|template| taken(&template)) {
+        return Err(Error::TemplateExists {
+            client: client.id,
+            template: name,
+        });
+    }
+    checked(&fields, &client)?;
+    place.directory.put_template(&client.id, &fields).await?;
+    let text = format!(
+        "added the template {name} of the client {}\n  id: {template_id}",
+        client.id
+    );
+    let json = json!({ "client": client.id, "template": fields });
+    Ok(Report::new(text, json).warn(text::warnings(&fields)))
+}
+
+async fn set(
+    place: &Place,
+    client: &str,
+    template: &str,
+    name: Option<&str>,
+    options: TemplateOptions,
+) -> Result<Report, Error> {
+    let name = name.map(settings::name).transpose();
+    let name = name.map_err(|error| Error::invalid("name", error))?;
+    let client = place.client(client).await?;
+    let template = find(&client, template)?;
+    let old = stored_fields(template);
+    let renamed = TemplateFields {
+        name: name.unwrap_or_else(|| old.name.clone()),
+        ..old.clone()
+    };
+    let new = options.applied_to(renamed)?;
+    let mut others = client.templates.iter().filter(|other| other.id != new.id);
+    if others.any(|other| other.name == new.name) {
+        return Err(Error::TemplateExists {
+            client: client.id,
+            template: new.name,
+        });
+    }
+    checked(&new, &client)?;
+    let changed = changes(Some(fields(&old)), fields(&new));
+    let text = if changed.is_empty() {
+        format!("nothing to change at the template {}", old.name)
+    } else {
+        place.directory.put_template(&client.id, &new).await?;
+        let mut lines = vec![format!("changed the template {} ({})", old.name, old.id)];
+        lines.extend(changes_lines(&changed, "  "));
+        lines.join("\n")
+    };
+    let json = json!({ "client": client.id, "template": new, "changes": changes_json(&changed) });
+    Ok(Report::new(text, json).warn(text::warnings(&new)))
+}
+
+impl TemplateOptions {
+    fn applied_to(self, mut fields: TemplateFields) -> Result<TemplateFields, Error> {
+        fields.from = self.from.unwrap_or(fields.from);
+        if let Some(text) = self.text {
+            fields.text = input::or_stdin(text)?;
+        }
+        fields.ttl = self.ttl.unwrap_or(fields.ttl);
+        fields.code_length = self.code_length.unwrap_or(fields.code_length);
+        fields.max_attempts = self.max_attempts.unwrap_or(fields.max_attempts);
+        Ok(fields)
+    }
+}
+
+/// A template with the defaults of the contract, and neither sender nor text.
+pub(crate) fn new_fields(id: TemplateId, name: &str) -> TemplateFields {
+    TemplateFields {
+        id,
+        name: name.to_owned(),
+        from: String::new(),
+        text: String::new(),
+        ttl: 300,
+        code_length: 6,
+        max_attempts: 5,
+    }
+}
+
+/// The id of a template that was given none: a UUID of version 8 (RFC 9562 §5.8) from client and
+/// name, so that it is the same wherever the client is made.
+pub(crate) fn stable_id(client: &ClientId, name: &str) -> Option<TemplateId> {
+    let mut hash = Sha256::new();
+    for field in ["template", client.as_str(), name] {
+        hash.update((field.len() as u64).to_be_bytes());
+        hash.update(field);
+    }
+    let hash = hash.finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    TemplateId::parse(&Uuid::new_v8(bytes).to_string())
+}
+
+/// Refuses fields that are not valid, and guesses that the client's limits have no room for.
+fn checked(fields: &TemplateFields, client: &Client) -> Result<(), Error> {
+    let mut faults = Faults::default();
+    check(fields, "", &mut faults);
+    let others = client
+        .templates
+        .iter()
+        .filter(|other| other.id != fields.id);
+    let attempts = others.map(|other| other.max_attempts);
+    let most = attempts.chain([fields.max_attempts]).max();
+    check_limits(&client.profile, most.unwrap_or_default(), "", &mut faults);
+    faults.finish(())
+}
+
+/// Notes every fault of the fields. Each is tried among others that are sound, because the product
+/// itself stops at the first.
+pub(crate) fn check(fields: &TemplateFields, path: &str, faults: &mut Faults) {
+    let sound = TemplateFields {
+        from: "Twofa".to_owned(),
+        text: "${code}".to_owned(),
+        ..new_fields(fields.id, "Sound")
+    };
+    let alone = [
+        TemplateFields {
+            name: fields.name.clone(),
+            ..sound.clone()
+        },
+        TemplateFields {
+            from: fields.from.clone(),
+            ..sound.clone()
+        },
+        TemplateFields {
+            text: fields.text.clone(),
+            ..sound.clone()
+        },
+        TemplateFields {
+            ttl: fields.ttl,
+            ..sound.clone()
+        },
+        TemplateFields {
+            code_length: fields.code_length,
+            ..sound.clone()
+        },
+        TemplateFields {
+            max_attempts: fields.max_attempts,
+            ..sound
+        },
+    ];
+    for fields in alone {
+        if let Err(error) = Template::try_from(fields) {
+            faults.note_named(path, error);
+        }
+    }
+    if let Ok(parsed) = TemplateText::parse(&fields.text) {
+        let code_length = fields.code_length.min(*CODE_LENGTH.end());
+        if let Err(fault) = text::check(&parsed, code_length) {
+            faults.note_named(path, format!("text: {fault}"));
+        }
+    }
+}
+
+/// The client's template of that id or name.
+pub(crate) fn find<'a>(client: &'a Client, written: &str) -> Result<&'a Template, Error> {
+    let by_id = TemplateId::parse(written).and_then(|id| client.template(id));
+    let by_name = || client.templates.iter().find(|t| t.name == written);
+    by_id.or_else(by_name).ok_or_else(|| Error::NoTemplate {
+        client: client.id.clone(),
+        template: written.to_owned(),
+    })
+}
+
+/// A template as it is stored.
+pub(crate) fn stored_fields(template: &Template) -> TemplateFields {
+    TemplateFields {
+        id: template.id,
+        name: template.name.clone(),
+        from: template.from.as_str().to_owned(),
+        text: template.text.as_str().to_owned(),
+        ttl: u32::try_from(template.ttl.as_secs()).unwrap_or(u32::MAX),
+        code_length: template.code_length,
+        max_attempts: template.max_attempts,
+    }
+}
+
+/// The fields of a template that can be set.
+pub(crate) fn fields(fields: &TemplateFields) -> Vec<Field> {
+    let TemplateFields {
+        id: _,
+        name,
+        from,
+        text,
+        ttl,
+        code_length,
+        max_attempts,
+    } = fields;
+    vec![
+        Field::plain("name", json!(name)),
+        Field::plain("from", json!(from)),
+        Field::plain("text", json!(text)),
+        Field::plain("ttl", json!(ttl)),
+        Field::plain("code_length", json!(code_length)),
+        Field::plain("max_attempts", json!(max_attempts)),
+    ]
+}
+
+/// A template for scripts.
+pub(crate) fn describe(template: &Template) -> Value {
+    json!(stored_fields(template))
+}
+
+/// Templates for people.
+pub(crate) fn table_of(templates: &[Template]) -> String {
+    let row = |template: &Template| {
+        [
+            template.id.to_string(),
+            template.name.clone(),
+            template.from.as_str().to_owned(),
+            template.ttl.as_secs().to_string(),
+            template.code_length.to_string(),
+            template.max_attempts.to_string(),
+            one_line(template.text.as_str()),
+        ]
+    };
+    let header = [
+        "TEMPLATE", "NAME", "FROM", "TTL", "DIGITS", "GUESSES", "TEXT",
+    ];
+    table(header, templates.iter().map(row).collect())
+}

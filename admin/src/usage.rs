@@ -1,0 +1,84 @@
+//! `twofa usage`: what was requested and sent.
+
+use clap::Args;
+use serde_json::{Value, json};
+use twofa::clock::Timestamp;
+use twofa::store::{Account, UsageState};
+
+use crate::error::Error;
+use crate::moment::shown_day;
+use crate::output::{Report, table};
+use crate::place::Place;
+
+/// Shows balances, and requests and SMS parts by day of UTC
+///
+/// About a week is kept. The stack as a whole is counted while it has a daily cap.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  twofa usage
+  twofa usage shop
+  twofa usage --json | jq '.clients[] | {client, balance}'")]
+pub(crate) struct UsageCommand {
+    /// The client's id; default: all, and the stack
+    client: Option<String>,
+}
+
+impl UsageCommand {
+    /// Carries it out.
+    pub(crate) async fn run(self, place: &Place, now: Timestamp) -> Result<Report, Error> {
+        let usage = place.usage()?;
+        let mut clients = Vec::new();
+        match &self.client {
+            Some(client) => clients.push(place.client(client).await?),
+            None => {
+                for id in place.directory.clients().await? {
+                    clients.extend(place.directory.query(&id).await?);
+                }
+            }
+        }
+        let today = now.as_millis().div_euclid(24 * 60 * 60 * 1000);
+        let (mut rows, mut all) = (Vec::new(), Vec::new());
+        for client in &clients {
+            let state = usage.read(Account::Client(&client.id)).await?;
+            let prepaid = client.profile.prepaid;
+            let balance = prepaid.then(|| state.balance.unwrap_or(0));
+            let shown = balance.map_or_else(|| "none".to_owned(), |parts| parts.to_string());
+            rows.extend(rows_of(client.id.as_str(), &shown, &state, today));
+            let days = days_json(&state);
+            all.push(json!({ "client": client.id, "balance": balance, "days": days }));
+        }
+        let mut json = json!({ "clients": all });
+        if self.client.is_none() {
+            let state = usage.read(Account::Stack).await?;
+            if !state.days.is_empty() {
+                rows.extend(rows_of("(stack)", "", &state, today));
+            }
+            json["stack"] = json!({ "days": days_json(&state) });
+        }
+        let header = ["CLIENT", "BALANCE", "DAY", "REQUESTS", "PARTS"];
+        Ok(Report::new(table(header, rows), json))
+    }
+}
+
+/// The days of one account, newest first; today stands for a client that has none.
+fn rows_of(account: &str, balance: &str, state: &UsageState, today: i64) -> Vec<[String; 5]> {
+    let mut days = state.days.clone();
+    if days.is_empty() {
+        days.insert(today, (0, 0));
+    }
+    let row = |(day, (requests, parts)): (&i64, &(u64, u64))| {
+        [
+            account.to_owned(),
+            balance.to_owned(),
+            shown_day(*day),
+            requests.to_string(),
+            parts.to_string(),
+        ]
+    };
+    days.iter().rev().map(row).collect()
+}
+
+fn days_json(state: &UsageState) -> Value {
+    let day = |(day, (requests, parts)): (&i64, &(u64, u64))| json!({ "day": shown_day(*day), "requests": requests, "parts": parts });
+    state.days.iter().rev().map(day).collect()
+}

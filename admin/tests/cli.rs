@@ -1,0 +1,1716 @@
+//! The command line as an operator meets it: the program itself, the laptop's cloud, and the API.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::routing::post;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use twofa::client::ClientId;
+use twofa::store::Directory;
+use twofa_local::cloud::{Addresses, Cloud, DIRECTORY_TABLE, SECRET, Storage, VERIFICATIONS_TABLE};
+
+/// A recipient; no output may show all of it.
+const NUMBER: &str = "+44 7400 123456";
+const NUMBER_DIGITS: &str = "7400123456";
+
+/// What a command did.
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap()
+    }
+
+    /// The error, as scripts get it, and the fields that it names.
+    fn error(&self) -> (Value, Vec<String>) {
+        let error: Value = serde_json::from_str(&self.err).unwrap();
+        let fields = error["fields"].as_array().unwrap().iter();
+        let fields = fields.map(|fault| fault["field"].as_str().unwrap().to_owned());
+        (error.clone(), fields.collect())
+    }
+}
+
+/// The program without any place.
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twofa"));
+    // Nothing of whoever runs the tests.
+    command.env_clear().env("AWS_EC2_METADATA_DISABLED", "true");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.kill_on_drop(true);
+    command
+}
+
+async fn run(mut command: Command, input: &str) -> Ran {
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // It may end without reading.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    let output = child.wait_with_output().await.unwrap();
+    Ran {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+async fn nowhere(arguments: &[&str]) -> Ran {
+    let mut command = program();
+    command.args(arguments);
+    run(command, "").await
+}
+
+/// A laptop's cloud with an operator at it.
+struct Laptop {
+    cloud: Cloud,
+    seed: String,
+}
+
+impl Laptop {
+    async fn start() -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let addresses = Addresses {
+            api: any,
+            dynamodb: any,
+            sns: any,
+        };
+        let cloud = Cloud::start(addresses, &Storage::Memory).await.unwrap();
+        let request = http().post(format!("http://{}", cloud.addresses.sns));
+        let request = request.header("x-amz-target", "secretsmanager.GetSecretValue");
+        let secret = request.body(json!({ "SecretId": SECRET }).to_string());
+        let secret: Value = secret.send().await.unwrap().json().await.unwrap();
+        let stored: Value = serde_json::from_str(secret["SecretString"].as_str().unwrap()).unwrap();
+        let seed = stored["seed"].as_str().unwrap().to_owned();
+        Self { cloud, seed }
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_with(arguments, "").await
+    }
+
+    /// Runs a command and reads all that it says for what nobody may see.
+    async fn run_with(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut command = program();
+        command.args(["--local", "--dynamodb-endpoint"]);
+        command.arg(format!("http://{}", self.cloud.addresses.dynamodb));
+        command.arg("--sns-endpoint");
+        command.arg(format!("http://{}", self.cloud.addresses.sns));
+        command.args(arguments);
+        let ran = run(command, input).await;
+        let said = format!("{}{}", ran.out, ran.err);
+        assert!(!said.contains(&self.seed), "{arguments:?} tells the secret");
+        let bare = said.replace(' ', "");
+        assert!(
+            !bare.contains(NUMBER_DIGITS),
+            "{arguments:?} tells a number"
+        );
+        let makes_key = arguments.starts_with(&["key", "add"]) || arguments.contains(&"--with-key");
+        let keys = said.matches("2fa_").count();
+        let may_show = usize::from(makes_key && ran.code == 0);
+        assert_eq!(keys, may_show, "{arguments:?} shows {keys} keys");
+        ran
+    }
+
+    /// What a command that is carried out says to scripts.
+    async fn json(&self, arguments: &[&str]) -> Value {
+        let ran = self.run(&[arguments, &["--json"]].concat()).await;
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{arguments:?}");
+        ran.json()
+    }
+
+    /// The exit code of a command that is refused, what it says to scripts, and the fields it names.
+    async fn refused(&self, arguments: &[&str]) -> (i32, Value, Vec<String>) {
+        let ran = self.run(&[arguments, &["--json"]].concat()).await;
+        assert_eq!(ran.out, "", "{arguments:?}");
+        let (error, fields) = ran.error();
+        (ran.code, error, fields)
+    }
+
+    async fn add_client(&self, id: &str, more: &[&str]) -> Value {
+        let arguments = [&["client", "add", id, "--countries", "GB"], more].concat();
+        self.json(&arguments).await
+    }
+
+    async fn add_template(&self, client: &str, name: &str, text: &str) -> String {
+        let arguments = [
+            "template", "add", client, name, "--from", "Shop", "--text", text,
+        ];
+        let added = self.json(&arguments).await;
+        added["template"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Calls the API.
+    async fn call(&self, key: &str, verb: &str, body: &Value) -> (u16, Value) {
+        let url = format!("http://{}/v1.0/2fa/{verb}", self.cloud.addresses.api);
+        let request = http().post(url).header("X-API-KEY", key).json(body);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    async fn send(&self, key: &str, to: &str, template: &str) -> (u16, Value) {
+        let order = json!({ "to": to, "template_id": template });
+        self.call(key, "request", &order).await
+    }
+
+    async fn inbox(&self) -> Vec<Value> {
+        let url = format!("http://{}/inbox", self.cloud.addresses.api);
+        http().get(url).send().await.unwrap().json().await.unwrap()
+    }
+
+    fn directory(&self) -> Directory {
+        let config = twofa_local::cloud::sdk_config(self.cloud.addresses.dynamodb);
+        Directory::new(twofa::aws::dynamodb(&config), DIRECTORY_TABLE)
+    }
+
+    /// Everything that is stored of a client, to see that nothing was written.
+    async fn stored(&self, client: &str) -> String {
+        let id = ClientId::parse(client).unwrap();
+        format!("{:?}", self.directory().query(&id).await.unwrap())
+    }
+}
+
+fn http() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+fn key_of(added: &Value) -> String {
+    added["key"]["key"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_new_client_can_send_at_once() {
+    let laptop = Laptop::start().await;
+    let added = laptop
+        .add_client("shop", &["--with-key", "--expires", "90d"])
+        .await;
+    let login = laptop
+        .add_template("shop", "Login", "${code} is your code.")
+        .await;
+    let (status, accepted) = laptop.send(&key_of(&added), NUMBER, &login).await;
+    assert_eq!((status, &accepted["status"]), (200, &json!("ACCEPTED")));
+    assert_eq!(laptop.inbox().await[0]["from"], "Shop");
+
+    let second = laptop.json(&["key", "add", "shop"]).await;
+    assert_ne!(key_of(&second), key_of(&added));
+    assert_eq!(second["key"]["expires_at"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_key_is_shown_once_and_then_by_its_id() {
+    let laptop = Laptop::start().await;
+    let shown = laptop
+        .run(&["client", "add", "shop", "--countries", "*", "--with-key"])
+        .await;
+    let word = shown.out.split_whitespace().find(|w| w.starts_with("2fa_"));
+    let key = twofa::client::ApiKey::parse(word.unwrap()).unwrap();
+    let digest = String::from(key.digest());
+    // That no key is in what these say is checked at every run.
+    let listed = laptop.run(&["client", "show", "shop"]).await;
+    assert!(listed.out.contains(&digest[..8]) && !listed.out.contains(&digest));
+    let described = laptop.json(&["client", "show", "shop"]).await;
+    assert_eq!(described["keys"][0]["id"], digest[..8]);
+    assert_eq!(described["keys"][0]["live"], true);
+    assert!(!described.to_string().contains(&digest));
+}
+
+#[tokio::test]
+async fn a_client_is_listed_and_shown() {
+    let laptop = Laptop::start().await;
+    let added = laptop
+        .add_client(
+            "shop",
+            &[
+                "--name",
+                "The Shop",
+                "--networks",
+                "10.0.0.0/8,2001:db8::/32,192.0.2.1",
+                "--max-price",
+                "0.05",
+                "--window",
+                "1/60",
+                "--window",
+                "4/3600",
+                "--max-failures",
+                "50",
+                "--lock-seconds",
+                "3600",
+                "--per-second",
+                "7",
+                "--per-day",
+                "1000",
+                "--balance",
+                "12",
+            ],
+        )
+        .await;
+    let expected = json!({
+        "id": "shop", "name": "The Shop", "disabled": [], "countries": ["GB"],
+        "networks": ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"], "max_price": "0.05",
+        "limits": {
+            "windows": [{ "sends": 1, "seconds": 60 }, { "sends": 4, "seconds": 3600 }],
+            "max_failures": 50, "lock_seconds": 3600, "per_second": 7, "per_day": 1000,
+        },
+        "prepaid": true, "balance": 12, "keys": [], "test_numbers": 0, "templates": [],
+        "warnings": [],
+    });
+    assert_eq!(added, expected);
+    assert_eq!(laptop.json(&["client", "show", "shop"]).await, expected);
+
+    let all = laptop.json(&["client", "list"]).await;
+    let ids: Vec<_> = all["clients"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| &c["id"])
+        .collect();
+    assert_eq!(ids, ["demo", "shop"]);
+    let table = laptop.run(&["client", "list"]).await.out;
+    let row = table
+        .lines()
+        .find(|line| line.starts_with("shop "))
+        .unwrap();
+    let words: Vec<_> = row.split_whitespace().collect();
+    assert_eq!(words, ["shop", "The", "Shop", "on", "GB", "0", "0", "yes"]);
+}
+
+#[tokio::test]
+async fn a_client_is_added_once() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &["--balance", "5"]).await;
+    let before = laptop.stored("shop").await;
+    let again = [
+        "client",
+        "add",
+        "shop",
+        "--countries",
+        "FR",
+        "--balance",
+        "9",
+    ];
+    let (code, error, _) = laptop.refused(&again).await;
+    assert_eq!(code, 1);
+    assert!(error["error"].as_str().unwrap().contains("already"));
+    assert_eq!(laptop.stored("shop").await, before);
+    assert_eq!(laptop.json(&["client", "show", "shop"]).await["balance"], 5);
+}
+
+#[tokio::test]
+async fn only_what_is_said_is_changed() {
+    let laptop = Laptop::start().await;
+    laptop
+        .add_client(
+            "shop",
+            &["--max-price", "0.05", "--per-day", "9", "--with-key"],
+        )
+        .await;
+    let before = laptop.json(&["client", "show", "shop"]).await;
+    let set = [
+        "client",
+        "set",
+        "shop",
+        "--countries",
+        "gb, ie",
+        "--per-day",
+        "none",
+    ];
+    let changed = laptop.json(&set).await;
+    assert_eq!(
+        changed["changes"],
+        json!([
+            { "field": "countries", "old": ["GB"], "new": ["GB", "IE"] },
+            { "field": "limits.per_day", "old": 9, "new": null },
+        ])
+    );
+    let mut expected = before;
+    expected["countries"] = json!(["GB", "IE"]);
+    expected["limits"]["per_day"] = Value::Null;
+    assert_eq!(laptop.json(&["client", "show", "shop"]).await, expected);
+    assert_eq!(laptop.json(&set).await["changes"], json!([]));
+    let said = laptop
+        .run(&["client", "set", "shop", "--countries", "*"])
+        .await
+        .out;
+    assert_eq!(said, "changed the client shop\n  countries: GB, IE → *\n");
+}
+
+#[tokio::test]
+async fn every_setting_that_is_not_valid_is_named_and_nothing_is_written() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &[]).await;
+    laptop.add_template("shop", "Login", "${code}").await;
+    let before = laptop.stored("shop").await;
+    let zero = "limits.per_second, limits.per_day and limits.lock_seconds";
+    for (option, value, field) in [
+        ("--name", " ", "name"),
+        ("--name", "a\u{7}b", "name"),
+        ("--countries", "", "countries"),
+        ("--countries", "GB,UK", "countries"),
+        ("--countries", "GBR", "countries"),
+        ("--countries", "GB,*", "countries"),
+        ("--networks", "10.0.0.0/33", "networks"),
+        ("--networks", "10.0.0.1/8", "networks"),
+        ("--networks", "::ffff:10.0.0.0/104", "networks"),
+        ("--networks", "example.com", "networks"),
+        ("--max-price", "0", "max_price"),
+        ("--max-price", "0.00", "max_price"),
+        ("--max-price", "1,5", "max_price"),
+        ("--max-price", "5 USD", "max_price"),
+        ("--max-price", ".5", "max_price"),
+        ("--window", "5", "window"),
+        ("--window", "5/10m", "window"),
+        ("--window", "0/600", "limits.windows"),
+        ("--window", "41/600", "limits.windows"),
+        ("--window", "1/86401", "limits.windows"),
+        // 30 codes of 5 guesses each could be alive at once; and so could 5, by default.
+        ("--window", "30/600", "limits"),
+        ("--max-failures", "20", "limits"),
+        ("--max-failures", "0", "limits.max_failures"),
+        ("--max-failures", "101", "limits.max_failures"),
+        ("--per-second", "-1", "per_second"),
+        ("--per-second", "0", zero),
+        ("--per-day", "many", "per_day"),
+        ("--lock-seconds", "0", zero),
+        ("--balance", "1.5", "balance"),
+    ] {
+        let option = format!("{option}={value}");
+        let (code, error, fields) = laptop.refused(&["client", "set", "shop", &option]).await;
+        assert_eq!(
+            (code, fields),
+            (2, vec![field.to_owned()]),
+            "{option}: {error}"
+        );
+    }
+    assert_eq!(laptop.stored("shop").await, before);
+}
+
+#[tokio::test]
+async fn all_that_is_not_valid_is_told_at_once() {
+    let laptop = Laptop::start().await;
+    let (code, _, fields) = laptop
+        .refused(&[
+            "client",
+            "add",
+            "new",
+            "--countries",
+            "XX",
+            "--networks",
+            "x",
+            "--max-price",
+            "x",
+            "--window",
+            "x",
+            "--with-key",
+            "--expires",
+            "yesterday",
+        ])
+        .await;
+    let expected = ["window", "countries", "networks", "max_price", "expires"];
+    assert_eq!(
+        (code, fields),
+        (2, expected.map(ToOwned::to_owned).to_vec())
+    );
+    let (code, _, fields) = laptop.refused(&["client", "add", "new"]).await;
+    assert_eq!((code, fields), (2, vec!["countries".to_owned()]));
+    assert_eq!(laptop.stored("new").await, "None");
+    let ran = laptop
+        .run(&["client", "add", "No Id", "--countries", "GB"])
+        .await;
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.err
+            .starts_with("error: client: must be 1 to 32 lower-case letters")
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_is_not_there_is_not_found() {
+    let laptop = Laptop::start().await;
+    for arguments in [
+        &["client", "show", "nobody"] as &[&str],
+        &["client", "set", "nobody", "--per-day", "5"],
+        &["client", "disable", "nobody"],
+        &["client", "enable", "nobody"],
+        &["key", "add", "nobody"],
+        &["key", "revoke", "nobody", "0123abcd"],
+        &[
+            "template", "add", "nobody", "Login", "--from", "Shop", "--text", "${code}",
+        ],
+        &["template", "list", "nobody"],
+        &["preview", "nobody", "Login"],
+        &["recipient", "show", "--client", "nobody", NUMBER],
+        &["test-number", "add", "--client", "nobody", NUMBER],
+        &["usage", "nobody"],
+    ] {
+        let (code, error, _) = laptop.refused(arguments).await;
+        assert_eq!(code, 3, "{arguments:?}: {error}");
+        assert_eq!(error["error"], "there is no client nobody");
+    }
+    assert_eq!(laptop.stored("nobody").await, "None");
+}
+
+#[tokio::test]
+async fn a_client_is_switched_off_and_on() {
+    let laptop = Laptop::start().await;
+    let added = laptop.add_client("shop", &["--with-key"]).await;
+    let off = [
+        "client", "disable", "shop", "--switch", "product", "--switch", "client",
+    ];
+    assert_eq!(
+        laptop.json(&off).await["disabled"],
+        json!(["client", "product"])
+    );
+    let (status, answer) = laptop.send(&key_of(&added), NUMBER, "x").await;
+    assert_eq!(
+        (status, &answer["error_message"]),
+        (401, &json!("CLIENT_DISABLED"))
+    );
+    let on = laptop.run(&["client", "enable", "shop"]).await;
+    assert_eq!(on.out, "the client shop is off (product)\n");
+    assert_eq!(on.err, "warning: calls are still refused: off is product\n");
+    let on = ["client", "enable", "shop", "--switch", "product"];
+    assert_eq!(laptop.json(&on).await["disabled"], json!([]));
+    let (code, _, fields) = laptop
+        .refused(&["client", "disable", "shop", "--switch", "x"])
+        .await;
+    assert_eq!((code, fields), (2, vec!["switch".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_balance_is_used_up_topped_up_and_taken_away() {
+    let laptop = Laptop::start().await;
+    let added = laptop
+        .add_client("shop", &["--balance", "1", "--with-key"])
+        .await;
+    let (key, login) = (
+        key_of(&added),
+        laptop.add_template("shop", "Login", "${code}").await,
+    );
+    assert_eq!(
+        laptop.send(&key, NUMBER, &login).await.1["status"],
+        "ACCEPTED"
+    );
+    let (_, refused) = laptop.send(&key, "+447400123457", &login).await;
+    assert_eq!(refused["error_message"], "OUT_OF_BALANCE");
+    let used = laptop.json(&["usage", "shop"]).await;
+    assert_eq!(used["clients"][0]["balance"], 0);
+    let today = &used["clients"][0]["days"][0];
+    assert_eq!(
+        (&today["requests"], &today["parts"]),
+        (&json!(1), &json!(1))
+    );
+
+    let set = laptop
+        .json(&["client", "set", "shop", "--balance", "5"])
+        .await;
+    let change = json!([{ "field": "balance", "old": 0, "new": 5 }]);
+    assert_eq!(set["changes"], change);
+    assert_eq!(
+        laptop.send(&key, "+447400123457", &login).await.1["status"],
+        "ACCEPTED"
+    );
+    let set = laptop
+        .json(&["client", "set", "shop", "--balance", "none"])
+        .await;
+    let change = json!([
+        { "field": "prepaid", "old": true, "new": false },
+        { "field": "balance", "old": 4, "new": null },
+    ]);
+    assert_eq!(set["changes"], change);
+    let shown = laptop.json(&["client", "show", "shop"]).await;
+    assert_eq!(
+        (&shown["prepaid"], &shown["balance"]),
+        (&json!(false), &Value::Null)
+    );
+    let set = laptop
+        .json(&["client", "set", "shop", "--balance", "3"])
+        .await;
+    let change = json!({ "field": "balance", "old": null, "new": 3 });
+    assert_eq!(set["changes"][1], change, "the old one is gone");
+}
+
+#[tokio::test]
+async fn two_keys_live_and_a_third_must_wait() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &["--with-key"]).await;
+    let second = laptop
+        .json(&["key", "add", "shop", "--expires", "2099-01-31T00:00:00Z"])
+        .await;
+    assert_eq!(second["key"]["expires_at"], "2099-01-31T00:00:00Z");
+    let before = laptop.stored("shop").await;
+    let (code, error, _) = laptop.refused(&["key", "add", "shop"]).await;
+    let id = second["key"]["id"].as_str().unwrap();
+    assert_eq!(code, 1);
+    assert!(error["error"].as_str().unwrap().contains(id), "{error}");
+    assert_eq!(laptop.stored("shop").await, before);
+
+    assert_eq!(
+        laptop.json(&["key", "revoke", "shop", id]).await["revoked"],
+        id
+    );
+    let third = laptop.json(&["key", "add", "shop"]).await;
+    let shown = laptop.json(&["client", "show", "shop"]).await;
+    let ids: Vec<_> = shown["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| &key["id"])
+        .collect();
+    assert_eq!(ids.len(), 2);
+    assert!(ids.contains(&&third["key"]["id"]) && !ids.contains(&&json!(id)));
+}
+
+#[tokio::test]
+async fn a_revoked_key_opens_nothing() {
+    let laptop = Laptop::start().await;
+    let added = laptop.add_client("shop", &["--with-key"]).await;
+    let id = added["key"]["id"].as_str().unwrap();
+    let revoked = laptop.run(&["key", "revoke", "shop", id]).await;
+    assert!(
+        revoked
+            .err
+            .starts_with("warning: the client has no live key left")
+    );
+    let (status, answer) = laptop.call(&key_of(&added), "request", &json!({})).await;
+    assert_eq!(
+        (status, &answer["error_message"]),
+        (401, &json!("UNAUTHORIZED"))
+    );
+    let (code, _, _) = laptop.refused(&["key", "revoke", "shop", id]).await;
+    assert_eq!(code, 3);
+}
+
+#[tokio::test]
+async fn a_key_in_the_place_of_its_id_is_not_repeated() {
+    let laptop = Laptop::start().await;
+    let added = laptop.add_client("shop", &["--with-key"]).await;
+    let key = key_of(&added);
+    for arguments in [
+        ["key", "revoke", "shop", &key],
+        ["key", "revoke", &key, "0123abcd"],
+    ] {
+        // That no key is in what it says is checked at every run.
+        assert_eq!(laptop.refused(&arguments).await.0, 2);
+    }
+    for id in ["", "0123abc", "0123abcg"] {
+        let (code, _, fields) = laptop.refused(&["key", "revoke", "shop", id]).await;
+        assert_eq!((code, fields), (2, vec!["key_id".to_owned()]), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn an_expired_key_makes_room() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &["--with-key"]).await;
+    laptop.json(&["key", "add", "shop"]).await;
+    let (directory, id) = (laptop.directory(), ClientId::parse("shop").unwrap());
+    let mut profile = directory.query(&id).await.unwrap().unwrap().profile;
+    profile.api_keys[0].expires_at = Some(1);
+    directory.put_profile(&id, &profile).await.unwrap();
+    let shown = laptop.json(&["client", "show", "shop"]).await;
+    assert_eq!(shown["keys"][0]["live"], false);
+    laptop.json(&["key", "add", "shop"]).await;
+    let shown = laptop.json(&["client", "show", "shop"]).await;
+    let live: Vec<_> = shown["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| &key["live"])
+        .collect();
+    assert_eq!(live, [true, true]);
+}
+
+#[tokio::test]
+async fn a_template_is_added_shown_changed_and_removed() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &[]).await;
+    let text = "${code} pays ${amount}.";
+    let id = laptop.add_template("shop", "Pay", text).await;
+    let mut expected = json!({
+        "id": id, "name": "Pay", "from": "Shop", "text": text, "ttl": 300, "code_length": 6,
+        "max_attempts": 5, "warnings": [],
+    });
+    for named in [&id, "Pay"] {
+        assert_eq!(
+            laptop.json(&["template", "show", "shop", named]).await,
+            expected
+        );
+    }
+    let set = [
+        "template",
+        "set",
+        "shop",
+        "Pay",
+        "--name",
+        "Order",
+        "--ttl",
+        "60",
+        "--code-length",
+        "8",
+        "--max-attempts",
+        "3",
+        "--from",
+        "12345",
+    ];
+    let changed = laptop.json(&set).await;
+    assert_eq!(changed["changes"].as_array().unwrap().len(), 5);
+    for (field, value) in [
+        ("name", json!("Order")),
+        ("ttl", json!(60)),
+        ("code_length", json!(8)),
+        ("max_attempts", json!(3)),
+        ("from", json!("12345")),
+    ] {
+        expected[field] = value;
+    }
+    assert_eq!(
+        laptop.json(&["template", "show", "shop", "Order"]).await,
+        expected
+    );
+    let set = ["template", "set", "shop", "Order", "--ttl", "60"];
+    assert_eq!(laptop.json(&set).await["changes"], json!([]));
+
+    let listed = laptop.json(&["template", "list", "shop"]).await;
+    assert_eq!(listed["templates"][0]["id"], id);
+    let removed = laptop.json(&["template", "remove", "shop", "Order"]).await;
+    assert_eq!(removed["removed"], id);
+    for verb in ["show", "set", "remove"] {
+        let (code, _, _) = laptop.refused(&["template", verb, "shop", "Order"]).await;
+        assert_eq!(code, 3, "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn a_template_has_one_name_and_one_id() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &[]).await;
+    let id = laptop.add_template("shop", "Login", "${code}").await;
+    let add = ["template", "add", "shop"];
+    let rest = ["--from", "Shop", "--text", "${code}"];
+    let own = "6f1f8c2e-6d0e-4a55-9c1d-2b7a4f0c1a01";
+    for (name, more) in [("Login", &["--id", own]), ("Other", &["--id", &id])] {
+        let arguments = [&add, &[name] as &[&str], &rest, more].concat();
+        assert_eq!(laptop.refused(&arguments).await.0, 1, "{name}");
+    }
+    let added = laptop
+        .json(&[&add, &["Other"] as &[&str], &rest, &["--id", own]].concat())
+        .await;
+    assert_eq!(added["template"]["id"], own);
+    let rename = ["template", "set", "shop", "Other", "--name", "Login"];
+    assert_eq!(laptop.refused(&rename).await.0, 1);
+    let arguments = [&add, &["Third"] as &[&str], &rest, &["--id", "x"]].concat();
+    let (code, _, fields) = laptop.refused(&arguments).await;
+    assert_eq!((code, fields), (2, vec!["id".to_owned()]));
+}
+
+#[tokio::test]
+async fn every_field_of_a_template_that_is_not_valid_is_named() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &["--window", "10/600"]).await;
+    laptop.add_template("shop", "Login", "${code}").await;
+    let before = laptop.stored("shop").await;
+    let (long, control) = (format!("${{code}}{}", "ж".repeat(700)), "${code}\u{1b}[31m");
+    for (option, value, field) in [
+        ("--name", "", "name"),
+        ("--from", "A", "from"),
+        ("--from", "TooLongSender", "from"),
+        ("--from", "Zwölf", "from"),
+        ("--from", "12", "from"),
+        ("--from", "+12345", "from"),
+        ("--text", "", "text"),
+        ("--text", "your code", "text"),
+        ("--text", "${code} ${code}", "text"),
+        ("--text", "${code} ${a b}", "text"),
+        ("--text", "${code} ${a", "text"),
+        ("--text", control, "text"),
+        ("--text", &long, "text"),
+        ("--text", "Code:\n@shop.example ${code}", "text"),
+        ("--text", "@shop.example #${code}\nBye", "text"),
+        ("--ttl", "29", "ttl"),
+        ("--ttl", "601", "ttl"),
+        ("--code-length", "3", "code_length"),
+        ("--code-length", "11", "code_length"),
+        ("--max-attempts", "0", "max_attempts"),
+        ("--max-attempts", "11", "max_attempts"),
+    ] {
+        let option = format!("{option}={value}");
+        let (code, error, fields) = laptop
+            .refused(&["template", "set", "shop", "Login", &option])
+            .await;
+        let named = fields.first().map(String::as_str);
+        assert_eq!((code, named), (2, Some(field)), "{option}: {error}");
+    }
+    let all = [
+        "template",
+        "add",
+        "shop",
+        "New",
+        "--from",
+        "!",
+        "--text",
+        "x",
+        "--ttl",
+        "1",
+        "--code-length",
+        "1",
+        "--max-attempts",
+        "0",
+    ];
+    let (_, _, fields) = laptop.refused(&all).await;
+    assert_eq!(
+        fields,
+        ["from", "text", "ttl", "code_length", "max_attempts"]
+    );
+    let (code, _, fields) = laptop.refused(&["template", "add", "shop", "New"]).await;
+    assert_eq!(
+        (code, fields),
+        (2, vec!["from".to_owned(), "text".to_owned()])
+    );
+    assert_eq!(laptop.stored("shop").await, before);
+}
+
+#[tokio::test]
+async fn guesses_must_fit_into_the_limits() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &["--window", "15/600"]).await;
+    let add = [
+        "template", "add", "shop", "Login", "--from", "Shop", "--text", "${code}",
+    ];
+    let (code, _, fields) = laptop
+        .refused(&[&add[..], &["--max-attempts", "10"]].concat())
+        .await;
+    assert_eq!((code, fields), (2, vec!["limits".to_owned()]));
+    laptop.json(&add).await;
+}
+
+#[tokio::test]
+async fn a_template_that_costs_more_than_it_need_is_added_with_a_warning() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &[]).await;
+    let add = async |name: &str, text: &str| {
+        let arguments = [
+            "template",
+            "add",
+            "shop",
+            name,
+            "--from",
+            "Shop",
+            "--code-length",
+            "4",
+            "--text",
+            "-",
+        ];
+        let ran = laptop.run_with(&arguments, text).await;
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.err
+    };
+    let said = add("Quote", "${code} – don’t share").await;
+    assert!(
+        said.contains("U+2019") && said.contains("U+2013") && said.contains("UCS-2"),
+        "{said}"
+    );
+    assert!(said.contains("code_length 4: NIST"), "{said}");
+    let said = add("Long", &format!("${{code}} {}\n", "a".repeat(160))).await;
+    assert!(said.contains("each SMS is billed as 2 parts"), "{said}");
+    let said = add("Web", "Your code:\n@shop.example #${code}\n").await;
+    assert!(!said.contains("UCS-2"), "{said}");
+    let shown = laptop.json(&["template", "list", "shop"]).await;
+    assert_eq!(
+        shown["templates"][2]["text"],
+        "Your code:\n@shop.example #${code}"
+    );
+}
+
+#[tokio::test]
+async fn a_preview_shows_the_text_and_what_it_costs() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &[]).await;
+    laptop
+        .add_template("shop", "Pay", "${code} pays ${amount}")
+        .await;
+    let preview = [
+        "preview",
+        "shop",
+        "Pay",
+        "--param",
+        "amount=€ 5",
+        "--code-length",
+        "8",
+    ];
+    let shown = laptop.json(&preview).await;
+    let text = shown["text"].as_str().unwrap();
+    let (code, rest) = text.split_once(' ').unwrap();
+    assert_eq!((code.len(), rest), (8, "pays € 5"));
+    assert!(code.bytes().all(|byte| byte.is_ascii_digit()));
+    assert_eq!(
+        (&shown["encoding"], &shown["parts"]),
+        (&json!("GSM-7"), &json!(1))
+    );
+
+    let (code, _, fields) = laptop.refused(&["preview", "shop", "Pay"]).await;
+    assert_eq!((code, fields), (2, vec!["parameters.amount".to_owned()]));
+    let unknown = [
+        "preview", "shop", "Pay", "--param", "amount=1", "--param", "x=1",
+    ];
+    let said = laptop.run(&unknown).await.err;
+    assert_eq!(said, "warning: the text has no placeholder ${x}\n");
+    assert_eq!(laptop.refused(&["preview", "shop", "Nothing"]).await.0, 3);
+}
+
+#[tokio::test]
+async fn a_text_is_previewed_without_any_place() {
+    let preview = async |text: &str, more: &[&str]| {
+        nowhere(&[&["preview", "--json", "--text", text], more].concat()).await
+    };
+    let text = format!("${{code}} don’t{}", "a".repeat(60));
+    let shown = preview(&text, &[]).await.json();
+    assert_eq!(
+        (&shown["encoding"], &shown["parts"]),
+        (&json!("UCS-2"), &json!(2))
+    );
+    assert_eq!(
+        (&shown["not_gsm7"], &shown["parts_without"]),
+        (&json!(["’"]), &json!(1))
+    );
+    assert_eq!(
+        shown["warnings"][0],
+        "’ (U+2019, write ') is not in GSM-7, so the SMS goes as UCS-2 in 2 parts; without, as \
+         GSM-7 in 1 part"
+    );
+    for (text, more, field) in [
+        ("no code", &[] as &[&str], "text"),
+        ("${code} ${a}", &["--param", "b=1"], "parameters.a"),
+        ("${code} ${a}", &["--param", "a=\u{7}"], "parameters.a"),
+        (
+            "${code} ${a}",
+            &["--param", "a=1", "--param", "a=2"],
+            "parameters.a",
+        ),
+        ("${code}", &["--param", "a"], "param"),
+        ("${code}", &["--code-length", "11"], "code_length"),
+    ] {
+        let ran = preview(text, more).await;
+        assert_eq!(
+            (ran.code, ran.error().1),
+            (2, vec![field.to_owned()]),
+            "{text} {more:?}"
+        );
+    }
+    let long = format!("a={}", "b".repeat(1_600));
+    let ran = preview("${code} ${a}", &["--param", &long]).await;
+    assert_eq!((ran.code, ran.error().1), (2, vec!["text".to_owned()]));
+    // A value is not a template: it is put in as it is.
+    let shown = preview("${code} ${a}", &["--param", "a=${code}"])
+        .await
+        .json();
+    assert!(shown["text"].as_str().unwrap().ends_with(" ${code}"));
+}
+
+#[tokio::test]
+async fn a_recipient_is_shown_and_unlocked() {
+    let laptop = Laptop::start().await;
+    let added = laptop.add_client("shop", &["--with-key"]).await;
+    let (key, login) = (
+        key_of(&added),
+        laptop.add_template("shop", "Login", "${code}").await,
+    );
+    let show = ["recipient", "show", "--client", "shop", NUMBER];
+    let fresh = laptop.json(&show).await;
+    assert_eq!(
+        (&fresh["next_send_at"], &fresh["sends"]),
+        (&Value::Null, &json!([]))
+    );
+    assert_eq!(
+        (&fresh["number"], &fresh["country"]),
+        (&json!("+44…56"), &json!("GB"))
+    );
+
+    assert_eq!(
+        laptop.send(&key, NUMBER, &login).await.1["status"],
+        "ACCEPTED"
+    );
+    assert_eq!(laptop.send(&key, NUMBER, &login).await.0, 429);
+    // Every spelling is the same recipient, also one in several words.
+    for words in [&["0044", "7400", "123456"] as &[&str], &["447400123456"]] {
+        let shown = laptop
+            .json(&[&["recipient", "show", "--client", "shop"], words].concat())
+            .await;
+        assert_eq!(shown["sends"].as_array().unwrap().len(), 1);
+        let sent_at: jiff::Timestamp = shown["sends"][0].as_str().unwrap().parse().unwrap();
+        let next: jiff::Timestamp = shown["next_send_at"].as_str().unwrap().parse().unwrap();
+        let wait = next.as_second() - sent_at.as_second();
+        assert!((30..=31).contains(&wait), "{wait}");
+        assert_eq!(shown["locked"], false);
+        let first = json!({ "sends": 1, "seconds": 30, "used": 1 });
+        assert_eq!(shown["windows"][0], first);
+    }
+    let arguments = ["recipient", "unlock", "--client", "shop", "--json", "-"];
+    let unlocked = laptop
+        .run_with(&arguments, &format!("{NUMBER}\n"))
+        .await
+        .json();
+    assert_eq!(unlocked["forgotten"], json!({ "failures": 0, "sends": 1 }));
+    assert_eq!(laptop.json(&show).await["next_send_at"], Value::Null);
+    assert_eq!(
+        laptop.send(&key, NUMBER, &login).await.1["status"],
+        "ACCEPTED"
+    );
+}
+
+#[tokio::test]
+async fn a_recipient_that_failed_too_often_is_locked_until_unlocked() {
+    let laptop = Laptop::start().await;
+    let limits = [
+        "--with-key",
+        "--window",
+        "2/1",
+        "--window",
+        "3/600",
+        "--max-failures",
+        "15",
+    ];
+    let added = laptop.add_client("shop", &limits).await;
+    let (key, login) = (
+        key_of(&added),
+        laptop.add_template("shop", "Login", "${code}").await,
+    );
+    let (_, accepted) = laptop.send(&key, NUMBER, &login).await;
+    let guess = json!({ "code": "no", "request_id": accepted["request_id"] });
+    let (_, wrong) = laptop.call(&key, "validate", &guess).await;
+    assert_eq!(wrong["status"], "not_matched");
+    let show = ["recipient", "show", "--client", "shop", NUMBER];
+    let shown = laptop.json(&show).await;
+    assert_eq!(
+        (&shown["failures"], &shown["failures_admitted"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(shown["locked"], true);
+    assert!(laptop.run(&show).await.out.contains("(locked by failures)"));
+    let unlock = ["recipient", "unlock", "--client", "shop", NUMBER];
+    let said = laptop.run(&unlock).await.out;
+    assert_eq!(
+        said,
+        "unlocked +44…56 at the client shop: failures forgotten: 1, sends forgotten: 1\n"
+    );
+    assert_eq!(laptop.json(&show).await["locked"], false);
+    let said = laptop.run(&unlock).await.out;
+    assert_eq!(said, "nothing is remembered of +44…56 at the client shop\n");
+}
+
+#[tokio::test]
+async fn a_number_that_is_none_is_not_repeated() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &[]).await;
+    for verb in [
+        ["recipient", "show"],
+        ["recipient", "unlock"],
+        ["test-number", "add"],
+    ] {
+        // Too long by two digits; that it is not repeated is checked at every run.
+        let number = [NUMBER, "99"].concat();
+        let arguments = [&verb[..], &["--client", "shop", &number]].concat();
+        let (code, _, fields) = laptop.refused(&arguments).await;
+        assert_eq!((code, fields), (2, vec!["number".to_owned()]), "{verb:?}");
+    }
+    let abroad = ["recipient", "show", "--client", "shop", "+33612345678"];
+    let said = laptop.run(&abroad).await.err;
+    assert!(said.contains("may not send to FR"), "{said}");
+}
+
+#[tokio::test]
+async fn a_test_number_gets_its_code_and_no_message() {
+    let laptop = Laptop::start().await;
+    let added = laptop.add_client("shop", &["--with-key"]).await;
+    let (key, login) = (
+        key_of(&added),
+        laptop.add_template("shop", "Login", "${code}").await,
+    );
+    let run = async |verb: &str| {
+        let arguments = ["test-number", verb, "--client", "shop", "--json", NUMBER];
+        laptop.run(&arguments).await
+    };
+    let code = run("add").await.json()["code"].as_str().unwrap().to_owned();
+    assert_eq!(code.len(), 10);
+    assert_eq!(
+        run("add").await.json()["code"],
+        code,
+        "adding it twice changes nothing"
+    );
+    let count = ["test-number", "count", "--client", "shop"];
+    assert_eq!(laptop.json(&count).await["test_numbers"], 1);
+
+    let (_, accepted) = laptop.send(&key, NUMBER, &login).await;
+    assert_eq!(accepted["status"], "ACCEPTED");
+    let guess = json!({ "code": &code[..6], "request_id": accepted["request_id"] });
+    assert_eq!(
+        laptop.call(&key, "validate", &guess).await.1["status"],
+        "success"
+    );
+    assert_eq!(laptop.inbox().await, Vec::<Value>::new());
+    let show = ["recipient", "show", "--client", "shop", NUMBER];
+    assert_eq!(laptop.json(&show).await["test_number"], true);
+
+    assert_eq!(run("remove").await.code, 0);
+    assert_eq!(run("remove").await.code, 3);
+    assert_eq!(laptop.json(&count).await["test_numbers"], 0);
+}
+
+#[tokio::test]
+async fn usage_is_shown_by_client_and_day() {
+    let laptop = Laptop::start().await;
+    let added = laptop.add_client("shop", &["--with-key"]).await;
+    let long = format!("${{code}} {}", "a".repeat(160));
+    let login = laptop
+        .add_template_with_warnings("shop", "Long", &long)
+        .await;
+    for number in [NUMBER, "+447400123457"] {
+        laptop.send(&key_of(&added), number, &login).await;
+    }
+    let usage = laptop.json(&["usage"]).await;
+    let clients: Vec<_> = usage["clients"].as_array().unwrap().iter().collect();
+    assert_eq!(
+        (&clients[0]["client"], &clients[0]["days"]),
+        (&json!("demo"), &json!([]))
+    );
+    assert_eq!(
+        (&clients[1]["client"], &clients[1]["balance"]),
+        (&json!("shop"), &Value::Null)
+    );
+    let today = &clients[1]["days"][0];
+    assert_eq!(
+        (&today["requests"], &today["parts"]),
+        (&json!(2), &json!(4))
+    );
+    let table = laptop.run(&["usage", "shop"]).await.out;
+    let row: Vec<_> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(
+        row,
+        ["shop", "none", today["day"].as_str().unwrap(), "2", "4"]
+    );
+}
+
+/// A file of two clients; `demo` is there already.
+const FILE: &str = r#"
+[clients.demo]
+name = "Demo shop"
+
+[clients.shop]
+name = "The Shop"
+countries = ["GB", "IE"]
+networks = ["203.0.113.0/24"]
+max_price = "0.05"
+prepaid = true
+
+[clients.shop.limits]
+windows = [{ sends = 1, seconds = 30 }, { sends = 5, seconds = 600 }]
+per_second = 50
+per_day = "none"
+
+[[clients.shop.templates]]
+name = "Login"
+from = "Shop"
+text = "${code} is your Shop code."
+
+[[clients.shop.templates]]
+id = "0b9c1a36-52a2-4a0e-93b5-6d1b1e1f3c55"
+name = "Pay"
+from = "Shop"
+text = "${code} pays ${amount}."
+ttl = 120
+"#;
+
+impl Laptop {
+    async fn apply(&self, file: &str, options: &[&str]) -> Ran {
+        let arguments = [&["apply", "-", "--json"], options].concat();
+        self.run_with(&arguments, file).await
+    }
+
+    async fn applied(&self, file: &str, options: &[&str]) -> Value {
+        let ran = self.apply(file, options).await;
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.json()
+    }
+
+    /// Adds a template of which something is to be said.
+    async fn add_template_with_warnings(&self, client: &str, name: &str, text: &str) -> String {
+        let arguments = [
+            "template", "add", client, name, "--from", "Shop", "--text", text,
+        ];
+        let added = self.json(&arguments).await;
+        assert_ne!(added["warnings"], json!([]));
+        added["template"]["id"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_applied_once() {
+    let laptop = Laptop::start().await;
+    let plan = laptop.applied(FILE, &["--dry-run"]).await;
+    let counts = json!({ "create": 3, "change": 1, "remove": 0, "unchanged": 0 });
+    assert_eq!(
+        (&plan["dry_run"], &plan["summary"]),
+        (&json!(true), &counts)
+    );
+    assert_eq!(
+        laptop.stored("shop").await,
+        "None",
+        "a dry run writes nothing"
+    );
+    let demo = laptop.json(&["client", "show", "demo"]).await;
+    assert_eq!(demo["name"], "Demo");
+
+    let applied = laptop.applied(FILE, &[]).await;
+    assert_eq!(applied["summary"], counts);
+    assert_eq!(applied["clients"], plan["clients"]);
+    let change = json!([{ "field": "name", "old": "Demo", "new": "Demo shop" }]);
+    assert_eq!(applied["clients"][0]["changes"], change);
+    let mut expected = demo;
+    expected["name"] = json!("Demo shop");
+    assert_eq!(
+        laptop.json(&["client", "show", "demo"]).await,
+        expected,
+        "the rest stays"
+    );
+    let shop = laptop.json(&["client", "show", "shop"]).await;
+    assert_eq!(
+        (&shop["prepaid"], &shop["limits"]["per_second"]),
+        (&json!(true), &json!(50))
+    );
+    assert_eq!(shop["limits"]["max_failures"], 100, "the default");
+    assert_eq!(shop["templates"][0]["name"], "Login");
+    assert_eq!(
+        shop["templates"][1]["id"],
+        "0b9c1a36-52a2-4a0e-93b5-6d1b1e1f3c55"
+    );
+
+    let before = (laptop.stored("demo").await, laptop.stored("shop").await);
+    let again = laptop.applied(FILE, &[]).await;
+    let counts = json!({ "create": 0, "change": 0, "remove": 0, "unchanged": 4 });
+    assert_eq!(
+        (&again["summary"], &again["warnings"]),
+        (&counts, &json!([]))
+    );
+    assert_eq!(
+        before,
+        (laptop.stored("demo").await, laptop.stored("shop").await)
+    );
+    let said = laptop.run_with(&["apply", "-"], FILE).await.out;
+    assert_eq!(said, "0 created, 0 changed, 0 removed, 4 unchanged\n");
+}
+
+#[tokio::test]
+async fn a_file_changes_what_it_says_and_never_keys_balances_or_test_numbers() {
+    let laptop = Laptop::start().await;
+    laptop.applied(FILE, &[]).await;
+    laptop.json(&["key", "add", "shop"]).await;
+    laptop
+        .json(&["client", "set", "shop", "--balance", "7"])
+        .await;
+    laptop.json(&["client", "disable", "shop"]).await;
+    laptop
+        .run(&["test-number", "add", "--client", "shop", NUMBER])
+        .await;
+    let before = laptop.json(&["client", "show", "shop"]).await;
+
+    let file = FILE
+        .replace("per_second = 50", "per_second = 60")
+        .replace("name = \"Pay\"", "name = \"Order\"")
+        .replace("is your Shop code", "opens the shop");
+    let ran = laptop.run_with(&["apply", "-"], &file).await;
+    let login = before["templates"][0]["id"].as_str().unwrap();
+    assert_eq!(
+        ran.out,
+        format!(
+            "client shop: change\n  limits.per_second: 50 → 60\n  template Login ({login}): change\n    \
+             text: ${{code}} is your Shop code. → ${{code}} opens the shop.\n  template Order \
+             (0b9c1a36-52a2-4a0e-93b5-6d1b1e1f3c55): change\n    name: Pay → Order\n0 created, 3 changed, \
+             0 removed, 1 unchanged\n"
+        )
+    );
+    let mut expected = before;
+    expected["limits"]["per_second"] = json!(60);
+    expected["templates"][0]["text"] = json!("${code} opens the shop.");
+    expected["templates"][1]["name"] = json!("Order");
+    assert_eq!(laptop.json(&["client", "show", "shop"]).await, expected);
+}
+
+#[tokio::test]
+async fn a_file_removes_templates_only_when_told_to() {
+    let laptop = Laptop::start().await;
+    laptop.applied(FILE, &[]).await;
+    laptop.add_template("shop", "Extra", "${code}").await;
+    assert_eq!(laptop.applied(FILE, &[]).await["summary"]["remove"], 0);
+    let (file, _) = FILE.split_once("[clients.shop]").unwrap();
+    let pruned = laptop
+        .applied(file, &["--prune-templates", "--dry-run"])
+        .await;
+    assert_eq!(
+        pruned["summary"]["remove"], 2,
+        "those of the demo client, and of no other"
+    );
+    let pruned = laptop.applied(FILE, &["--prune-templates"]).await;
+    assert_eq!(pruned["summary"]["remove"], 3);
+    let shown = laptop.json(&["template", "list", "shop"]).await;
+    let names: Vec<_> = shown["templates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| &t["name"])
+        .collect();
+    assert_eq!(names, ["Login", "Pay"]);
+}
+
+#[tokio::test]
+async fn a_template_of_the_command_line_is_the_one_of_the_file() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &[]).await;
+    let own = "6f1f8c2e-6d0e-4a55-9c1d-2b7a4f0c1a01";
+    let add = [
+        "template", "add", "shop", "Login", "--from", "Shop", "--text", "${code}",
+    ];
+    laptop.json(&[&add[..], &["--id", own]].concat()).await;
+    let applied = laptop.applied(FILE, &[]).await;
+    let login = &applied["clients"][1]["templates"][0];
+    assert_eq!(
+        (&login["id"], &login["action"]),
+        (&json!(own), &json!("change"))
+    );
+    // Removed and made again, it has the id that its name gives it, wherever.
+    laptop.json(&["template", "remove", "shop", "Login"]).await;
+    let by_hand = laptop.json(&add).await;
+    laptop.json(&["template", "remove", "shop", "Login"]).await;
+    let applied = laptop.applied(FILE, &[]).await;
+    let login = &applied["clients"][1]["templates"][0];
+    assert_eq!(
+        (&login["id"], &login["action"]),
+        (&by_hand["template"]["id"], &json!("create"))
+    );
+}
+
+#[tokio::test]
+async fn every_fault_of_a_file_is_told_with_its_path_and_nothing_is_written() {
+    let laptop = Laptop::start().await;
+    let before = laptop.stored("demo").await;
+    let file = r#"
+colour = "red"
+
+[clients."Not An Id"]
+countries = "*"
+
+[clients.demo]
+name = "Changed"
+keys = ["no"]
+countries = ["GB", "UK"]
+networks = ["10.0.0.1/8"]
+max_price = 0.05
+prepaid = "yes"
+disabled = ["everything"]
+
+[clients.demo.limits]
+windows = [{ sends = 1, seconds = 30 }, { sends = "5" }]
+max_failures = 70000
+per_second = "many"
+colour = 1
+
+[[clients.demo.templates]]
+name = "A"
+from = "!"
+text = "no code"
+ttl = 5
+code_length = 3
+max_attempts = 0
+id = "x"
+
+[[clients.demo.templates]]
+text = "${code}"
+length = 6
+
+[clients.new]
+name = "New"
+
+[clients.twice]
+countries = ["GB"]
+templates = [
+  { name = "A", from = "Shop", text = "${code}" },
+  { name = "A", from = "Shop", text = "${code}" },
+]
+"#;
+    let ran = laptop.apply(file, &[]).await;
+    assert_eq!(ran.code, 2);
+    let (_, mut fields) = ran.error();
+    fields.sort_unstable();
+    let mut expected = [
+        "colour",
+        "clients.\"Not An Id\"",
+        "clients.demo.keys",
+        "clients.demo.countries",
+        "clients.demo.networks",
+        "clients.demo.max_price",
+        "clients.demo.prepaid",
+        "clients.demo.disabled",
+        "clients.demo.limits.windows[1].sends",
+        "clients.demo.limits.windows[1].seconds",
+        "clients.demo.limits.max_failures",
+        "clients.demo.limits.per_second",
+        "clients.demo.limits.colour",
+        "clients.demo.templates[0].from",
+        "clients.demo.templates[0].text",
+        "clients.demo.templates[0].ttl",
+        "clients.demo.templates[0].code_length",
+        "clients.demo.templates[0].max_attempts",
+        "clients.demo.templates[0].id",
+        "clients.demo.templates[1].name",
+        "clients.demo.templates[1].from",
+        "clients.demo.templates[1].length",
+        "clients.new.countries",
+        "clients.twice.templates[1]",
+        "clients.twice.templates",
+    ];
+    expected.sort_unstable();
+    assert_eq!(fields, expected);
+    assert_eq!(laptop.stored("demo").await, before);
+    assert_eq!(laptop.stored("new").await, "None");
+
+    for (file, field) in [
+        ("[clients", "file"),
+        ("", "clients"),
+        ("clients = 1", "clients"),
+        (
+            "[clients.demo.limits]\nwindows = [{ sends = 39, seconds = 600 }]",
+            "clients.demo.limits",
+        ),
+    ] {
+        let (_, fields) = laptop.apply(file, &[]).await.error();
+        assert!(fields.contains(&field.to_owned()), "{file}: {fields:?}");
+    }
+    let missing = laptop.run(&["apply", "/nowhere/clients.toml"]).await;
+    assert_eq!(missing.code, 1);
+    assert!(
+        missing
+            .err
+            .starts_with("error: cannot read /nowhere/clients.toml\n  because: ")
+    );
+}
+
+#[tokio::test]
+async fn the_place_must_be_said_once_and_be_whole() {
+    for (arguments, named) in [
+        (&["client", "list"] as &[&str], "say where"),
+        (
+            &["client", "list", "--local", "--stack", "x"],
+            "exclude each other",
+        ),
+        (
+            &["client", "list", "--stack", "x", "--directory-table", "y"],
+            "exclude each other",
+        ),
+        (
+            &["client", "list", "--local", "--secret", "x"],
+            "--secret is not for",
+        ),
+        (
+            &["client", "list", "--local", "--region", "x"],
+            "--region is not for",
+        ),
+        (
+            &[
+                "client",
+                "list",
+                "--stack",
+                "x",
+                "--verifications-table",
+                "x",
+            ],
+            "--verifications-table is",
+        ),
+        (
+            &["client", "list", "--stack", "x", "--sns-endpoint", "x"],
+            "--sns-endpoint is not for",
+        ),
+        (
+            &[
+                "client",
+                "list",
+                "--local",
+                "--dynamodb-endpoint",
+                "https://127.0.0.1",
+            ],
+            "--dynamodb-endpoint: with --local",
+        ),
+        (
+            &[
+                "client",
+                "list",
+                "--local",
+                "--dynamodb-endpoint",
+                "http://dynamodb.eu-west-1.amazonaws.com",
+            ],
+            "--dynamodb-endpoint: with --local",
+        ),
+        (
+            &[
+                "client",
+                "list",
+                "--local",
+                "--sns-endpoint",
+                "http://sns.eu-west-1.api.aws.",
+            ],
+            "--sns-endpoint",
+        ),
+    ] {
+        let ran = nowhere(arguments).await;
+        assert_eq!(ran.code, 2, "{arguments:?}");
+        assert!(ran.err.contains(named), "{arguments:?}: {}", ran.err);
+    }
+}
+
+#[tokio::test]
+async fn without_region_or_credentials_it_says_so() {
+    let ran = nowhere(&["client", "list", "--stack", "x"]).await;
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.starts_with("error: there is no AWS region"),
+        "{}",
+        ran.err
+    );
+    let ran = nowhere(&["client", "list", "--stack", "x", "--region", "eu-west-1"]).await;
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.starts_with("error: there are no AWS credentials"),
+        "{}",
+        ran.err
+    );
+}
+
+#[tokio::test]
+async fn nothing_listens_is_said_with_what_may_help() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let ran = nowhere(&[
+        "client",
+        "list",
+        "--local",
+        "--dynamodb-endpoint",
+        &endpoint,
+    ])
+    .await;
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("`cargo run` must be running"),
+        "{}",
+        ran.err
+    );
+}
+
+/// The program with the credentials of an AWS account that is the laptop's cloud.
+fn account(laptop: &Laptop) -> Command {
+    let mut command = program();
+    let Addresses { dynamodb, sns, .. } = laptop.cloud.addresses;
+    command
+        .env("AWS_ACCESS_KEY_ID", "x")
+        .env("AWS_SECRET_ACCESS_KEY", "x")
+        .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{dynamodb}"))
+        .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", format!("http://{sns}"))
+        .args(["--region", "eu-west-1", "--json"]);
+    command
+}
+
+#[tokio::test]
+async fn the_laptop_knows_nothing_of_a_persons_account() {
+    let laptop = Laptop::start().await;
+    let mut command = program();
+    // Not even where it leads to: nothing listens there.
+    for service in ["", "_DYNAMODB", "_SECRETS_MANAGER"] {
+        command.env(format!("AWS_ENDPOINT_URL{service}"), "http://127.0.0.1:1");
+    }
+    command.env("AWS_PROFILE", "nobody").arg("--local");
+    let Addresses { dynamodb, sns, .. } = laptop.cloud.addresses;
+    command.args(["--dynamodb-endpoint", &format!("http://{dynamodb}")]);
+    command.args(["--sns-endpoint", &format!("http://{sns}")]);
+    command.args(["recipient", "show", "--client", "demo", NUMBER]);
+    let ran = run(command, "").await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+}
+
+#[tokio::test]
+async fn tables_are_found_by_their_names() {
+    let laptop = Laptop::start().await;
+    let tables = async |arguments: &[&str]| {
+        let mut command = account(&laptop);
+        command
+            .args(["--directory-table", DIRECTORY_TABLE])
+            .args(arguments);
+        run(command, "").await
+    };
+    let listed = tables(&["client", "list"]).await;
+    assert_eq!(listed.json()["clients"][0]["id"], "demo", "{}", listed.err);
+    let shown = tables(&["client", "show", "demo"]).await.json();
+    assert!(shown.get("balance").is_none(), "it is in the other table");
+    let show = ["recipient", "show", "--client", "demo", NUMBER];
+    for (arguments, named) in [
+        (&["usage"] as &[&str], "--verifications-table"),
+        (
+            &["client", "set", "demo", "--balance", "5"],
+            "--verifications-table",
+        ),
+        (&show, "--secret"),
+    ] {
+        let ran = tables(arguments).await;
+        let (error, _) = ran.error();
+        assert_eq!(ran.code, 2, "{arguments:?}: {error}");
+        assert!(error["error"].as_str().unwrap().contains(named), "{error}");
+    }
+    let all = [
+        "--verifications-table",
+        VERIFICATIONS_TABLE,
+        "--secret",
+        SECRET,
+    ];
+    assert_eq!(tables(&[&all[..], &show].concat()).await.code, 0);
+
+    let mut command = account(&laptop);
+    command.args(["--directory-table", "Nothing", "client", "show", "demo"]);
+    let ran = run(command, "").await;
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("there is no such table"), "{}", ran.err);
+}
+
+/// CloudFormation with one stack of that name and one of another product.
+async fn cloud_formation() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let describe = async |body: Bytes| {
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains("Action=DescribeStacks"), "{body}");
+        let output = |(key, value)| {
+            format!(
+                "<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"
+            )
+        };
+        let outputs: String = if body.contains("StackName=ours") {
+            let ours = [
+                ("ApiUrl", "https://x"),
+                ("DirectoryTable", DIRECTORY_TABLE),
+                ("VerificationsTable", VERIFICATIONS_TABLE),
+                ("SecretArn", SECRET),
+            ];
+            ours.map(output).concat()
+        } else if body.contains("StackName=other") {
+            output(("Url", "https://x"))
+        } else {
+            let error = "<ErrorResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\">\
+                         <Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id x \
+                         does not exist</Message></Error><RequestId>r</RequestId></ErrorResponse>";
+            return (StatusCode::BAD_REQUEST, error.to_owned());
+        };
+        let answer = format!(
+            "<DescribeStacksResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\">\
+             <DescribeStacksResult><Stacks><member><StackName>x</StackName><CreationTime>\
+             2026-01-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus><Outputs>\
+             {outputs}</Outputs></member></Stacks></DescribeStacksResult><ResponseMetadata>\
+             <RequestId>r</RequestId></ResponseMetadata></DescribeStacksResponse>"
+        );
+        (StatusCode::OK, answer)
+    };
+    let app = Router::new().route("/", post(describe));
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
+#[tokio::test]
+async fn a_stack_tells_where_everything_is() {
+    let laptop = Laptop::start().await;
+    let address = cloud_formation().await;
+    let stack = async |name: &str, arguments: &[&str]| {
+        let mut command = account(&laptop);
+        command.env(
+            "AWS_ENDPOINT_URL_CLOUDFORMATION",
+            format!("http://{address}"),
+        );
+        command.args(["--stack", name]).args(arguments);
+        run(command, "").await
+    };
+    let shown = stack("ours", &["recipient", "show", "--client", "demo", NUMBER]).await;
+    assert_eq!(shown.json()["client"], "demo", "{}", shown.err);
+    let ran = stack("none", &["client", "list"]).await;
+    assert_eq!(ran.code, 3);
+    assert!(ran.err.contains("there is no stack none"), "{}", ran.err);
+    let ran = stack("other", &["client", "list"]).await;
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err.contains("has no output DirectoryTable"),
+        "{}",
+        ran.err
+    );
+}
+
+#[tokio::test]
+async fn every_command_has_help_with_examples() {
+    let groups: [(&str, &[&str]); 9] = [
+        (
+            "client",
+            &["add", "list", "show", "set", "disable", "enable"],
+        ),
+        ("key", &["add", "revoke"]),
+        ("template", &["add", "list", "show", "set", "remove"]),
+        ("recipient", &["show", "unlock"]),
+        ("test-number", &["add", "remove", "count"]),
+        ("preview", &[""]),
+        ("usage", &[""]),
+        ("apply", &[""]),
+        ("completions", &[""]),
+    ];
+    let help = nowhere(&["--help"]).await;
+    assert_eq!(help.code, 0);
+    assert!(
+        help.out
+            .contains("Exit codes: 0 done, 1 failed, 2 not valid")
+    );
+    for (group, verbs) in groups {
+        assert!(help.out.contains(group));
+        for verb in verbs {
+            let words: Vec<_> = [group, verb, "--help"]
+                .into_iter()
+                .filter(|w| !w.is_empty())
+                .collect();
+            let help = nowhere(&words).await;
+            assert_eq!(help.code, 0, "{words:?}");
+            assert!(help.out.contains("Examples:\n  "), "{words:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_command_is_refused() {
+    for arguments in [
+        &[] as &[&str],
+        &["client"],
+        &["nothing"],
+        &["client", "add"],
+        &["usage", "--x"],
+    ] {
+        let ran = nowhere(arguments).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn shells_complete_the_commands() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = nowhere(&["completions", shell]).await;
+        assert_eq!(script.code, 0);
+        assert!(script.out.contains("test-number"), "{shell}");
+    }
+}
