@@ -218,24 +218,30 @@ pub async fn request(
         None => RequestId::random()?,
     };
     Span::current().record("request_id", display(id));
-    let body = order.digest(tools.secret);
-    let outcome = match plan(order, id, client, now, tools) {
-        Ok(plan) if key.is_some() => repeatable(&plan, body, tools).await?,
-        Ok(plan) => once(&plan, tools).await?,
-        Err(rejection) if key.is_some() => {
-            let reason = rejection.code();
-            let stored = tools
-                .verifications
-                .store_rejection(id, &client.id, body, reason, now)
-                .await?;
-            match stored {
-                Stored::New => Outcome::Rejected(rejection),
-                Stored::Met(earlier) => {
-                    answered(&earlier, body, now)?.unwrap_or(Outcome::Rejected(rejection))
+    let plan = plan(order, id, client, now, tools);
+    let outcome = if key.is_some() {
+        let body = order.digest(tools.secret);
+        match plan {
+            Ok(plan) => repeatable(&plan, body, tools).await?,
+            Err(rejection) => {
+                let reason = rejection.code();
+                let stored = tools
+                    .verifications
+                    .store_rejection(id, &client.id, body, reason, now)
+                    .await?;
+                match stored {
+                    Stored::New => Outcome::Rejected(rejection),
+                    Stored::Met(earlier) => {
+                        answered(&earlier, body, now)?.unwrap_or(Outcome::Rejected(rejection))
+                    }
                 }
             }
         }
-        Err(rejection) => Outcome::Rejected(rejection),
+    } else {
+        match plan {
+            Ok(plan) => once(&plan, tools).await?,
+            Err(rejection) => Outcome::Rejected(rejection),
+        }
     };
     Ok((id, outcome))
 }

@@ -41,7 +41,4 @@ fn own(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(others)
         .with_target("twofa", level)
-        .with_target("request", level)
-        .with_target("validate", level)
-        .with_target("template", level)
 }

@@ -43,6 +43,9 @@ const REJECTED: &str = "rejected";
 /// The right code came back.
 const VERIFIED: &str = "verified";
 
+/// The condition that a name is free: an item whose time is past is as good as none.
+const FREE: &str = "attribute_not_exists(id) OR #ttl <= :now";
+
 /// The verifications table.
 #[derive(Clone, Debug)]
 pub struct Verifications {
@@ -224,18 +227,13 @@ impl Verifications {
         }
     }
 
-    /// Stores a code that is about to be sent: one write. An item whose time is past is as good as
-    /// none.
+    /// Stores a code that is about to be sent: one write.
     ///
     /// # Errors
     /// When DynamoDB does not take it.
     pub async fn store(&self, new: NewVerification<'_>) -> Result<Stored, AwsError> {
-        self.put(
-            new,
-            "attribute_not_exists(id) OR #ttl <= :now",
-            HashMap::new(),
-        )
-        .await
+        let put = self.put_new(new).condition_expression(FREE);
+        stored(put.send().await, new.code)
     }
 
     /// Stores a fresh code over that of an earlier call, whose own is dead: one write, if no other
@@ -248,28 +246,21 @@ impl Verifications {
         earlier: &Earlier,
         new: NewVerification<'_>,
     ) -> Result<Stored, AwsError> {
-        let seen = HashMap::from([
-            (":state".to_owned(), text(earlier.text("state"))),
-            (
-                ":lease".to_owned(),
-                number(earlier.lease_until().as_millis()),
-            ),
-        ]);
-        let condition = "(#state = :state AND lease_until = :lease) OR #ttl <= :now";
-        self.put(new, condition, seen).await
+        let put = self
+            .put_new(new)
+            .condition_expression("(#state = :state AND lease_until = :lease) OR #ttl <= :now")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":state", text(earlier.text("state")))
+            .expression_attribute_values(":lease", number(earlier.lease_until().as_millis()));
+        stored(put.send().await, new.code)
     }
 
-    async fn put(
-        &self,
-        new: NewVerification<'_>,
-        condition: &str,
-        values: HashMap<String, AttributeValue>,
-    ) -> Result<Stored, AwsError> {
-        let digest = code_attribute(new.code);
+    /// The whole item of a new code, to be put under a condition.
+    fn put_new(&self, new: NewVerification<'_>) -> PutItemFluentBuilder {
         let mut put = self
-            .put_item(new.id, new.client, condition, new.at)
+            .put_item(new.id, new.client, new.at)
             .item("state", text(STORED))
-            .item(&digest, text(VERIFIED))
+            .item(code_attribute(new.code), text(VERIFIED))
             .item("attempts", number(0))
             .item("max_attempts", number(new.max_attempts))
             .item("expires_at", number(new.expires_at.as_millis()))
@@ -285,18 +276,7 @@ impl Verifications {
                 .item("owner", text(claim.owner.as_str()))
                 .item("lease_until", number(claim.lease_until.as_millis()));
         }
-        for (name, value) in values {
-            put = put.expression_attribute_values(name, value);
-        }
-        if condition.contains("#state") {
-            put = put.expression_attribute_names("#state", "state");
-        }
-        match met(put.send().await)? {
-            // The answer to a write that landed was lost, and the repeated write met it.
-            Some(item) if item.contains_key(&digest) => Ok(Stored::New),
-            Some(item) => Ok(Stored::Met(Earlier(item))),
-            None => Ok(Stored::New),
-        }
+        put
     }
 
     /// Remembers that the request of an `Idempotency-Key` was rejected: one write.
@@ -312,7 +292,8 @@ impl Verifications {
         now: Timestamp,
     ) -> Result<Stored, AwsError> {
         let written = self
-            .put_item(id, client, "attribute_not_exists(id) OR #ttl <= :now", now)
+            .put_item(id, client, now)
+            .condition_expression(FREE)
             .item("state", text(REJECTED))
             .item("reason", text(reason))
             .item("body", text(body.encode()))
@@ -322,19 +303,12 @@ impl Verifications {
         Ok(met(written)?.map_or(Stored::New, |item| Stored::Met(Earlier(item))))
     }
 
-    fn put_item(
-        &self,
-        id: RequestId,
-        client: &ClientId,
-        condition: &str,
-        now: Timestamp,
-    ) -> PutItemFluentBuilder {
+    fn put_item(&self, id: RequestId, client: &ClientId, now: Timestamp) -> PutItemFluentBuilder {
         self.dynamodb
             .put_item()
             .table_name(&*self.table)
             .item("id", text(id.to_string()))
             .item("client", text(client.as_str()))
-            .condition_expression(condition)
             .expression_attribute_names("#ttl", "ttl")
             .expression_attribute_values(":now", number(now.as_millis().div_euclid(1000)))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -394,7 +368,7 @@ impl Verifications {
             .expression_attribute_values(":sent", text(SENT))
             .expression_attribute_values(":message_id", text(message_id))
             .expression_attribute_values(":failures", number(failures));
-        while_stored(update).await
+        while_stored(update, None).await
     }
 
     /// Kills a code whose request is rejected, and forgets its digest: one write.
@@ -407,7 +381,7 @@ impl Verifications {
             .update_expression("SET #state = :rejected, reason = :reason REMOVE #code")
             .expression_attribute_values(":rejected", text(REJECTED))
             .expression_attribute_values(":reason", text(reason));
-        while_stored(with_code(update, code)).await
+        while_stored(update, Some(code)).await
     }
 
     /// Kills a code whose message was not sent for a passing reason, if it is stored: one write. The
@@ -420,7 +394,7 @@ impl Verifications {
             .update(id)
             .update_expression("SET #state = :paused")
             .expression_attribute_values(":paused", text(PAUSED));
-        while_stored(with_code(update, code)).await
+        while_stored(update, Some(code)).await
     }
 
     /// Counts, compares and consumes a guess: one write, whatever comes of it.
@@ -483,19 +457,20 @@ impl Verifications {
     }
 }
 
-/// Restricts `update` to the item with this code: never that of another call of the same name.
-fn with_code(update: UpdateItemFluentBuilder, code: Digest) -> UpdateItemFluentBuilder {
-    update
-        .condition_expression("#state = :stored AND attribute_exists(#code)")
-        .expression_attribute_names("#code", code_attribute(code))
-}
-
 /// Carries out `update` if the code is stored and nothing more is known of it; else nothing, as
-/// when its own write has landed before.
-async fn while_stored(update: UpdateItemFluentBuilder) -> Result<(), AwsError> {
-    let condition = update.get_condition_expression().clone();
+/// when its own write has landed before. With a `code`, only if it is this one: never another's of
+/// the same name.
+async fn while_stored(
+    mut update: UpdateItemFluentBuilder,
+    code: Option<Digest>,
+) -> Result<(), AwsError> {
+    let mut condition = String::from("#state = :stored");
+    if let Some(code) = code {
+        condition += " AND attribute_exists(#code)";
+        update = update.expression_attribute_names("#code", code_attribute(code));
+    }
     let written = update
-        .condition_expression(condition.unwrap_or_else(|| "#state = :stored".to_owned()))
+        .condition_expression(condition)
         .expression_attribute_values(":stored", text(STORED))
         .send()
         .await;
@@ -530,6 +505,18 @@ fn verdict(item: &HashMap<String, AttributeValue>, attempt: &str) -> Verdict {
 /// When an item may be collected, in seconds since the Unix epoch.
 fn collected_at(expires_at: Timestamp) -> i64 {
     expires_at.plus(KEPT_PAST_EXPIRY).as_secs_ceil()
+}
+
+/// What came of putting a new item with this code.
+fn stored(
+    written: Result<PutItemOutput, SdkError<PutItemError>>,
+    code: Digest,
+) -> Result<Stored, AwsError> {
+    let met = met(written)?.map(Earlier);
+    // The answer to a write that landed was lost, and the repeated write met it.
+    Ok(met
+        .filter(|earlier| !earlier.has_code(code))
+        .map_or(Stored::New, Stored::Met))
 }
 
 /// The item that a conditional put met, if it was not written.
