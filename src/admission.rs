@@ -4,6 +4,7 @@
 use crate::aws::AwsError;
 use crate::client::{Client, ClientId};
 use crate::clock::Timestamp;
+use crate::metrics::{self, Limit};
 use crate::secret::Digest;
 use crate::store::{Account, Admission, Caps, Charge, Recipients, SendMark, Taken, Usage};
 use crate::verification::RequestId;
@@ -137,7 +138,7 @@ impl Admitter {
             (&sent_to, &charged, &capped)
         else {
             self.give_back(&bill).await;
-            return Err(refusal(sent_to, [charged, capped]));
+            return Err(refusal(sent_to, charged, capped));
         };
         let failures = *failures;
         Ok(Admitted {
@@ -197,18 +198,30 @@ impl Bill<'_> {
 
 /// The refusal that counts: an unanswered question, else the limit that holds the longest, else the
 /// balance.
-fn refusal(sent_to: Result<Admission, AwsError>, charges: [Result<Taken, AwsError>; 2]) -> Refused {
-    let mut until = match sent_to {
-        Ok(Admission::Refused { until }) => Some(until),
+fn refusal(
+    sent_to: Result<Admission, AwsError>,
+    charged: Result<Taken, AwsError>,
+    capped: Result<Taken, AwsError>,
+) -> Refused {
+    let mut longest = match sent_to {
+        Ok(Admission::Refused { until }) => Some((until, Limit::Recipient)),
         Ok(Admission::Admitted { .. }) => None,
         Err(error) => return Refused::Aws(error),
     };
-    for charge in charges {
-        match charge {
-            Ok(Taken::Refused { until: another }) => until = until.max(Some(another)),
-            Ok(Taken::Taken | Taken::OutOfBalance) => {}
+    for (taken, limit) in [(charged, Limit::Client), (capped, Limit::Stack)] {
+        match taken {
+            Ok(Taken::Refused { until }) if longest.is_none_or(|(held, _)| held < until) => {
+                longest = Some((until, limit));
+            }
+            Ok(Taken::Refused { .. } | Taken::Taken | Taken::OutOfBalance) => {}
             Err(error) => return Refused::Aws(error),
         }
     }
-    until.map_or(Refused::OutOfBalance, Refused::Until)
+    if let Some((until, limit)) = longest {
+        metrics::refused(limit);
+        Refused::Until(until)
+    } else {
+        metrics::refused(Limit::Balance);
+        Refused::OutOfBalance
+    }
 }

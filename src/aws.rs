@@ -2,16 +2,30 @@
 
 use std::time::Duration;
 
-use aws_config::SdkConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_dynamodb::config::http::HttpResponse;
+use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, SharedHttpClient};
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, ConfigBag, Intercept, RuntimeComponents, SharedHttpClient,
+};
+use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::RequestId as _;
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_http_client::tls;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::retries::RequestAttempts;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use thiserror::Error;
+
+use crate::metrics;
 
 /// The longest that one call of DynamoDB or Secrets Manager takes, retries included.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,27 +52,97 @@ const GUESS_ATTEMPTS: u32 = 10;
 /// The longest pause before the first retry; each later one is twice as long.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
 
+/// The certificate authorities that a connection may be vouched for by.
+#[derive(Clone, Debug)]
+pub struct Roots(TrustStore);
+
+/// A file of certificates that has none, or a damaged one.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("no certificates in PEM form")]
+pub struct MalformedRoots;
+
+impl Roots {
+    /// Those of Amazon Trust Services, which all of AWS's endpoints have. They are valid until 2037
+    /// to 2040. To read the some 140 of a system instead is half of a function's start-up, and
+    /// trusts each of them to vouch for AWS.
+    #[must_use]
+    pub fn amazon() -> Self {
+        Self(TrustStore::empty().with_pem_certificate(include_bytes!("amazon-roots.pem")))
+    }
+
+    /// Those that the machine trusts, for the one that an operator sits at.
+    #[must_use]
+    pub fn of_system() -> Self {
+        Self(TrustStore::default())
+    }
+
+    /// Those in a PEM file, and no others.
+    ///
+    /// # Errors
+    /// When there are none in it.
+    pub fn parse(pem: &[u8]) -> Result<Self, MalformedRoots> {
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .map_err(|_| MalformedRoots)?;
+        if certificates.is_empty() {
+            return Err(MalformedRoots);
+        }
+        Ok(Self(TrustStore::empty().with_pem_certificate(pem)))
+    }
+}
+
 /// An HTTP client on rustls and ring, to be shared by all services.
 #[must_use]
-pub fn http_client() -> SharedHttpClient {
+pub fn http_client(roots: Roots) -> SharedHttpClient {
+    let tls = TlsContext::builder().with_trust_store(roots.0).build();
     aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+        .tls_context(tls.unwrap_or_default())
         .build_https()
 }
 
-/// The configuration of a Lambda function: region, credentials and endpoints from the environment.
-pub async fn config_from_environment() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client())
-        .load()
-        .await
+/// Where, as whom and over which connections AWS is called.
+///
+/// It is told all of it. The SDK's own search for a region and credentials, in files and on the
+/// network, is for other places than a Lambda function: here it would cost start-up time and 1 MB.
+#[derive(Clone, Debug)]
+pub struct Account {
+    region: Region,
+    credentials: SharedCredentialsProvider,
+    http: SharedHttpClient,
+}
+
+impl Account {
+    /// The account of `credentials` in `region`.
+    #[must_use]
+    pub fn new(region: &str, credentials: Credentials, roots: Roots) -> Self {
+        Self {
+            region: Region::new(region.to_owned()),
+            credentials: SharedCredentialsProvider::new(credentials),
+            http: http_client(roots),
+        }
+    }
+
+    /// How a service is called: at `endpoint`, or at AWS's own.
+    #[must_use]
+    pub fn at(&self, endpoint: Option<&str>) -> SdkConfig {
+        let mut config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(self.region.clone())
+            .credentials_provider(self.credentials.clone())
+            .http_client(self.http.clone())
+            .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()));
+        config.set_endpoint_url(endpoint.map(ToOwned::to_owned));
+        config.build()
+    }
 }
 
 /// A client of DynamoDB.
 #[must_use]
 pub fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
     let config = aws_sdk_dynamodb::config::Builder::from(&bounded(config));
-    aws_sdk_dynamodb::Client::from_conf(config.retry_partition(partition()).build())
+    let config = config.retry_partition(partition());
+    aws_sdk_dynamodb::Client::from_conf(config.interceptor(CountRetries).build())
 }
 
 /// What is different for the one write that decides about a guess: the function has nothing else to
@@ -79,7 +163,8 @@ pub fn patient() -> aws_sdk_dynamodb::config::Builder {
 #[must_use]
 pub fn secrets_manager(config: &SdkConfig) -> aws_sdk_secretsmanager::Client {
     let config = aws_sdk_secretsmanager::config::Builder::from(&bounded(config));
-    aws_sdk_secretsmanager::Client::from_conf(config.retry_partition(partition()).build())
+    let config = config.retry_partition(partition());
+    aws_sdk_secretsmanager::Client::from_conf(config.interceptor(CountRetries).build())
 }
 
 /// A client of SNS. It has no time-out for a single attempt: when an answer fails to come, the
@@ -93,8 +178,34 @@ pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
     let config = aws_sdk_sns::config::Builder::from(config)
         .timeout_config(timeouts)
         .retry_config(retries())
-        .retry_partition(partition());
+        .retry_partition(partition())
+        .interceptor(CountRetries);
     aws_sdk_sns::Client::from_conf(config.build())
+}
+
+/// Has the metrics know of every attempt but the first.
+#[derive(Debug)]
+struct CountRetries;
+
+impl Intercept for CountRetries {
+    fn name(&self) -> &'static str {
+        "CountRetries"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let attempts = config
+            .load::<RequestAttempts>()
+            .map_or(1, RequestAttempts::attempts);
+        if attempts > 1 {
+            metrics::aws_retry();
+        }
+        Ok(())
+    }
 }
 
 /// The SDK counts the retries of a process and stops them when there were many: a right code would
@@ -183,6 +294,7 @@ const THROTTLES: [&str; 7] = [
 impl AwsError {
     /// `operation` was given up.
     pub(crate) fn timed_out(operation: &'static str) -> Self {
+        metrics::aws_error();
         Self {
             operation,
             kind: AwsErrorKind::TimedOut,
@@ -196,6 +308,7 @@ impl AwsError {
         operation: &'static str,
         error: &SdkError<E, HttpResponse>,
     ) -> Self {
+        metrics::aws_error();
         let code = error.code().map(ToOwned::to_owned);
         let kind = match error {
             SdkError::TimeoutError(_) => AwsErrorKind::TimedOut,
@@ -227,5 +340,44 @@ fn by_status(answer: &HttpResponse) -> AwsErrorKind {
         429 => AwsErrorKind::Throttled,
         500.. => AwsErrorKind::Faulted,
         _ => AwsErrorKind::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    #[test]
+    fn the_roots_are_those_that_amazon_publishes() {
+        let pem = include_bytes!("amazon-roots.pem");
+        let fingerprints: Vec<_> = CertificateDer::pem_slice_iter(pem)
+            .map(|root| HEXLOWER.encode(&Sha256::digest(root.unwrap())))
+            .collect();
+        // https://www.amazontrust.com/repository/
+        assert_eq!(
+            fingerprints,
+            [
+                "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e",
+                "1ba5b2aa8c65401a82960118f80bec4f62304d83cec4713a19c39c011ea46db4",
+                "18ce6cfe7bf14e60b2e347b8dfe868cb31d02ebb3ada271569f50343b46db3a4",
+                "e35d28419ed02025cfa69038cd623962458da5c695fbdea3c22b0bfb25897092",
+                "568d6905a2c88708a4b3025190edcfedb1974a606a13c6e5290fcb2ae63edab5",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_refused() {
+        for pem in [
+            "",
+            "amazon",
+            "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----",
+        ] {
+            assert_eq!(Roots::parse(pem.as_bytes()).unwrap_err(), MalformedRoots);
+        }
+        assert!(Roots::parse(include_bytes!("amazon-roots.pem")).is_ok());
     }
 }

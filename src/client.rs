@@ -38,6 +38,9 @@ pub struct ClientId(String);
 #[error("must be 1 to 32 lower-case letters, digits and hyphens, and not start with a hyphen")]
 pub struct ClientIdError;
 
+/// How the names of such clients begin; the policy of the check allows it no others.
+const PRE_TRAFFIC: &str = "pre-traffic-";
+
 impl ClientId {
     /// Reads a client's name.
     ///
@@ -49,6 +52,27 @@ impl ClientId {
         (fits && written.bytes().all(allowed))
             .then(|| Self(written.to_owned()))
             .ok_or(ClientIdError)
+    }
+
+    /// A name that only the check of a deployment gives to a client, for the minute that it takes.
+    ///
+    /// # Errors
+    /// When the operating system's generator fails.
+    pub fn pre_traffic() -> Result<Self, EntropyError> {
+        let random = entropy::string(16, b"abcdefghijklmnopqrstuvwxyz0123456789")?;
+        Ok(Self(format!("{PRE_TRAFFIC}{random}")))
+    }
+
+    /// Whether the check of a deployment gave this name: such a client may have test numbers on every
+    /// stack, and no operator may make one.
+    #[must_use]
+    pub fn is_pre_traffic(&self) -> bool {
+        self.0.starts_with(PRE_TRAFFIC)
+    }
+
+    /// The name that is asked for where there is none.
+    pub(crate) fn nobody() -> Self {
+        Self("nobody".to_owned())
     }
 
     /// The name itself.
@@ -114,7 +138,7 @@ impl ApiKey {
     /// A key that is nobody's: what a caller without one is taken to bear.
     pub(crate) fn nobodys() -> Self {
         Self {
-            client: ClientId("nobody".to_owned()),
+            client: ClientId::nobody(),
             whole: String::new().into(),
         }
     }

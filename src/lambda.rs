@@ -1,85 +1,102 @@
-//! How a Lambda function starts: log, clients, secret, and then call after call.
+//! How a Lambda function starts: log, clients, what the first call will need, and then call after call.
 
 use std::io;
 
+use aws_credential_types::Credentials;
 use axum::Router;
+use secrecy::ExposeSecret as _;
 use tracing::level_filters::LevelFilter;
 
 use crate::admission::Admitter;
-use crate::aws;
+use crate::aws::{self, Account, Roots};
 use crate::clock::Clock;
-use crate::config::{DirectoryConfig, RequestConfig, VerificationConfig};
+use crate::config::{
+    AccountConfig, Config as _, DirectoryConfig, RequestConfig, VerificationConfig,
+};
 use crate::http::{RequestPowers, TemplatePowers, ValidatePowers};
 use crate::message_service::MessageService;
+use crate::metrics::Metrics;
+use crate::phone;
 use crate::secret::Secrets;
 use crate::store::{Directory, Recipients, Usage, Verifications};
 
 /// Why a function could not start or had to stop.
 pub type StartError = lambda_http::Error;
 
-/// The powers of the function `request`, from its environment. The secret is read before the first
-/// call comes.
+/// The powers of the function `request`, from its environment. The secret, a connection to DynamoDB
+/// and the phone metadata are there before the first call comes.
 ///
 /// # Errors
 /// When the environment is not valid.
 pub async fn request_powers() -> Result<RequestPowers, StartError> {
-    let RequestConfig {
-        verification: config,
-        daily_part_cap,
-        allow_test_numbers,
-    } = RequestConfig::from_environment()?;
-    log_to_stdout(config.directory.log_level);
-    let sdk = aws::config_from_environment().await;
-    let dynamodb = aws::dynamodb(&sdk);
-    let table = &config.verifications_table;
-    let recipients = Recipients::new(dynamodb.clone(), table);
-    let usage = Usage::new(dynamodb.clone(), table);
-    let powers = RequestPowers {
-        clock: Clock::System,
-        directory: Directory::new(dynamodb.clone(), &config.directory.directory_table),
-        recipients: recipients.clone(),
-        admitter: Admitter::new(recipients, usage, daily_part_cap, allow_test_numbers),
-        verifications: Verifications::new(dynamodb, table),
-        secrets: Secrets::new(aws::secrets_manager(&sdk), &config.secret_arn),
-        messages: MessageService::new(aws::sns(&sdk)),
-    };
-    warm(&powers.secrets, &powers.clock).await;
-    Ok(powers)
+    let config = RequestConfig::from_environment()?;
+    let account = start(&config.verification.directory)?;
+    let sns = aws::sns(&account.at(config.sns_endpoint.as_deref()));
+    let table = &config.verification.verifications_table;
+    let ValidatePowers {
+        clock,
+        directory,
+        verifications,
+        recipients,
+        secrets,
+        metrics,
+    } = verification_powers(&config.verification, &account);
+    let usage = Usage::new(dynamodb(&config.verification.directory, &account), table);
+    let admitter = Admitter::new(
+        recipients.clone(),
+        usage,
+        config.daily_part_cap,
+        config.allow_test_numbers,
+    );
+    tokio::join!(
+        open_secret(&secrets, &clock),
+        connect(&directory),
+        // Last, so that it is done while the others wait for the network.
+        async { phone::open_metadata() },
+    );
+    Ok(RequestPowers {
+        clock,
+        directory,
+        verifications,
+        recipients,
+        admitter,
+        secrets,
+        messages: MessageService::new(sns),
+        metrics,
+    })
 }
 
-/// The powers of the function `validate`, from its environment. The secret is read before the first
-/// call comes.
+/// The powers of the function `validate`, from its environment. The secret and a connection to
+/// DynamoDB are there before the first call comes.
 ///
 /// # Errors
 /// When the environment is not valid.
 pub async fn validate_powers() -> Result<ValidatePowers, StartError> {
     let config = VerificationConfig::from_environment()?;
-    log_to_stdout(config.directory.log_level);
-    let sdk = aws::config_from_environment().await;
-    let dynamodb = aws::dynamodb(&sdk);
-    let powers = ValidatePowers {
-        clock: Clock::System,
-        directory: Directory::new(dynamodb.clone(), &config.directory.directory_table),
-        recipients: Recipients::new(dynamodb.clone(), &config.verifications_table),
-        verifications: Verifications::new(dynamodb, &config.verifications_table),
-        secrets: Secrets::new(aws::secrets_manager(&sdk), &config.secret_arn),
-    };
-    warm(&powers.secrets, &powers.clock).await;
+    let account = start(&config.directory)?;
+    let powers = verification_powers(&config, &account);
+    tokio::join!(
+        open_secret(&powers.secrets, &powers.clock),
+        connect(&powers.directory),
+    );
     Ok(powers)
 }
 
-/// The powers of the function `template`, from its environment.
+/// The powers of the function `template`, from its environment. A connection to DynamoDB is there
+/// before the first call comes.
 ///
 /// # Errors
 /// When the environment is not valid.
 pub async fn template_powers() -> Result<TemplatePowers, StartError> {
     let config = DirectoryConfig::from_environment()?;
-    log_to_stdout(config.log_level);
-    let sdk = aws::config_from_environment().await;
-    Ok(TemplatePowers {
+    let account = start(&config)?;
+    let powers = TemplatePowers {
         clock: Clock::System,
-        directory: Directory::new(aws::dynamodb(&sdk), &config.directory_table),
-    })
+        directory: Directory::new(dynamodb(&config, &account), &config.directory_table),
+        metrics: Metrics::new(&config.metrics_namespace),
+    };
+    connect(&powers.directory).await;
+    Ok(powers)
 }
 
 /// Answers calls until Lambda ends the process.
@@ -90,14 +107,66 @@ pub async fn serve(endpoint: Router) -> Result<(), StartError> {
     lambda_http::run(endpoint).await
 }
 
-fn log_to_stdout(level: LevelFilter) {
+/// The account that Lambda says the function runs in.
+///
+/// # Errors
+/// When the file of certificates cannot be read.
+pub fn account(config: &AccountConfig) -> Result<Account, StartError> {
+    let token = config.session_token.as_ref();
+    let credentials = Credentials::from_keys(
+        &config.access_key_id,
+        config.secret_access_key.expose_secret(),
+        token.map(|token| token.expose_secret().to_owned()),
+    );
+    let roots = match &config.certificates {
+        Some(file) => std::fs::read(file)
+            .map_err(StartError::from)
+            .and_then(|pem| Ok(Roots::parse(&pem)?))
+            .map_err(|error| format!("SSL_CERT_FILE, {}: {error}", file.display()))?,
+        None => Roots::amazon(),
+    };
+    Ok(Account::new(&config.region, credentials, roots))
+}
+
+/// Has the product's log written to standard output, as Lambda collects it.
+pub fn log_to_stdout(level: LevelFilter) {
     // A subscriber that is set already stays: the log is not worth a start.
     let _ = tracing::subscriber::set_global_default(crate::telemetry::json(level, io::stdout));
 }
 
+fn start(config: &DirectoryConfig) -> Result<Account, StartError> {
+    log_to_stdout(config.log_level);
+    account(&config.account)
+}
+
+fn dynamodb(config: &DirectoryConfig, account: &Account) -> aws_sdk_dynamodb::Client {
+    aws::dynamodb(&account.at(config.dynamodb_endpoint.as_deref()))
+}
+
+fn verification_powers(config: &VerificationConfig, account: &Account) -> ValidatePowers {
+    let directory = &config.directory;
+    let dynamodb = dynamodb(directory, account);
+    let secrets = account.at(config.secrets_manager_endpoint.as_deref());
+    ValidatePowers {
+        clock: Clock::System,
+        directory: Directory::new(dynamodb.clone(), &directory.directory_table),
+        verifications: Verifications::new(dynamodb.clone(), &config.verifications_table),
+        recipients: Recipients::new(dynamodb, &config.verifications_table),
+        secrets: Secrets::new(aws::secrets_manager(&secrets), &config.secret_arn),
+        metrics: Metrics::new(&directory.metrics_namespace),
+    }
+}
+
 /// Reads the secret ahead of the first call, which tries again if this fails.
-async fn warm(secrets: &Secrets, clock: &Clock) {
+async fn open_secret(secrets: &Secrets, clock: &Clock) {
     if let Err(error) = secrets.get(clock.now()).await {
         tracing::warn!(%error, "the secret could not be read at start");
+    }
+}
+
+/// Opens the connection ahead of the first call, which tries again if this fails.
+async fn connect(directory: &Directory) {
+    if let Err(error) = directory.connect().await {
+        tracing::warn!(%error, "the directory could not be read at start");
     }
 }

@@ -12,7 +12,7 @@
 //! | [`message_service`] | SNS |
 //! | [`aws`] | SDK clients, time-outs, retries, failures |
 //! | [`client`], [`template`], [`phone`], [`sms`], [`code`], [`secret`], [`verification`] | values that are valid by type |
-//! | [`clock`], [`entropy`], [`config`], [`telemetry`] | time, randomness, environment, log |
+//! | [`clock`], [`entropy`], [`config`], [`telemetry`], [`metrics`] | time, randomness, environment, log, measurements |
 
 pub mod admission;
 pub mod aws;
@@ -24,6 +24,7 @@ pub mod entropy;
 pub mod http;
 pub mod lambda;
 pub mod message_service;
+pub mod metrics;
 pub mod phone;
 pub mod request;
 pub mod secret;

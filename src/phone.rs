@@ -36,6 +36,11 @@ pub enum PhoneError {
     Length,
 }
 
+/// Opens libphonenumber's metadata, which the first number that is read would do otherwise.
+pub fn open_metadata() {
+    let _ = &*PHONE_NUMBER_UTIL;
+}
+
 impl PhoneNumber {
     /// Reads an international number, with or without `+` or `00`.
     ///

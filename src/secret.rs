@@ -21,6 +21,7 @@ use crate::client::ClientId;
 use crate::clock::Timestamp;
 use crate::code::{Code, Guess};
 use crate::entropy::{self, EntropyError};
+use crate::metrics::{Step, timed};
 use crate::phone::PhoneNumber;
 use crate::verification::{IdempotencyKey, RequestId};
 
@@ -87,11 +88,16 @@ pub struct Secret {
     current: Key,
     previous: Key,
     recipient: Key,
+    rotated_at: Option<Timestamp>,
 }
 
 /// A key of 32 bytes.
 #[derive(Debug)]
 struct Key(SecretBox<[u8; 32]>);
+
+/// How long a rotation must be past before the next: a function works with what it read up to an hour
+/// ago, and a code lives for minutes, so each knows the pepper of the other with hours to spare.
+const ROTATE_AFTER: Duration = Duration::from_hours(24);
 
 /// The two forms in which the secret is stored.
 #[derive(Deserialize)]
@@ -103,6 +109,8 @@ enum Stored {
         current: SecretString,
         previous: SecretString,
         recipient: SecretString,
+        /// When, in milliseconds since the Unix epoch.
+        rotated_at: Option<i64>,
     },
     /// As the stack makes it: random text that all four are derived from until the first rotation.
     Seed { seed: SecretString },
@@ -114,6 +122,20 @@ enum Stored {
     "the secret is neither {{\"seed\"}} nor {{\"next\",\"current\",\"previous\",\"recipient\"}} of 32 bytes each"
 )]
 pub struct MalformedSecret;
+
+/// The secret is not rotated.
+#[derive(Debug, Error)]
+pub enum RotateError {
+    /// A function that has not read the last window yet would not know the next one.
+    #[error("the last rotation is less than a day past")]
+    TooSoon {
+        /// From when on it may be rotated.
+        until: Timestamp,
+    },
+    /// There were no random numbers.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
+}
 
 /// The shortest seed: 43 characters of 62 carry 256 bits.
 const SEED_LENGTH: usize = 43;
@@ -130,20 +152,56 @@ impl Secret {
                 current,
                 previous,
                 recipient,
+                rotated_at,
             } => Ok(Self {
                 next: Key::decode(&next)?,
                 current: Key::decode(&current)?,
                 previous: Key::decode(&previous)?,
                 recipient: Key::decode(&recipient)?,
+                rotated_at: rotated_at.map(Timestamp::from_millis),
             }),
             Stored::Seed { seed } if seed.expose_secret().len() >= SEED_LENGTH => Ok(Self {
                 next: Key::derive(&seed, "next")?,
                 current: Key::derive(&seed, "current")?,
                 previous: Key::derive(&seed, "previous")?,
                 recipient: Key::derive(&seed, "recipient")?,
+                rotated_at: None,
             }),
             Stored::Seed { .. } => Err(MalformedSecret),
         }
+    }
+
+    /// The secret after a rotation at `now`, as it is stored: previous ← current ← next ← new. The
+    /// recipient key stays, since limits must not forget.
+    ///
+    /// # Errors
+    /// When the last rotation is less than a day past, or there are no random numbers.
+    pub fn rotated(&self, now: Timestamp) -> Result<SecretString, RotateError> {
+        let until = self.rotated_at.map(|last| last.plus(ROTATE_AFTER));
+        if let Some(until) = until.filter(|until| now < *until) {
+            return Err(RotateError::TooSoon { until });
+        }
+        let next: [u8; 32] = entropy::bytes()?;
+        let window = serde_json::json!({
+            "next": BASE64URL_NOPAD.encode(&next),
+            "current": self.next.encode(),
+            "previous": self.current.encode(),
+            "recipient": self.recipient.encode(),
+            "rotated_at": now.as_millis(),
+        });
+        Ok(window.to_string().into())
+    }
+
+    /// Whether this is what a rotation makes of `old`: whoever has read one of the two accepts the
+    /// codes that are written under the other.
+    #[must_use]
+    pub fn follows(&self, old: &Self) -> bool {
+        let kept = [
+            (&self.current, &old.next),
+            (&self.previous, &old.current),
+            (&self.recipient, &old.recipient),
+        ];
+        kept.iter().all(|(new, old)| new.encode() == old.encode())
     }
 
     /// The digest that a new code is stored as.
@@ -240,6 +298,10 @@ impl Key {
         Ok(Self(SecretBox::new(Box::new(bytes))))
     }
 
+    fn encode(&self) -> String {
+        BASE64URL_NOPAD.encode(self.0.expose_secret())
+    }
+
     /// HKDF-SHA-256 (RFC 5869), the key's name as its context.
     fn derive(seed: &SecretString, name: &str) -> Result<Self, MalformedSecret> {
         let mut bytes = Box::new([0; 32]);
@@ -332,7 +394,7 @@ impl Secrets {
         if let Some(reading) = reading.as_ref().filter(|reading| now < reading.next_at) {
             return Ok(Arc::clone(&reading.secret));
         }
-        match (self.read().await, reading.as_mut()) {
+        match (timed(Step::Secret, self.read()).await, reading.as_mut()) {
             (Ok(secret), _) => {
                 let secret = Arc::new(secret);
                 *reading = Some(Reading {
@@ -397,6 +459,34 @@ mod tests {
             after.guess_digests(&demo(), id, &guess).current,
             written_after
         );
+    }
+
+    #[test]
+    fn a_rotation_shifts_the_window_and_keeps_the_recipient_key() {
+        let at = Timestamp::from_millis(1_000);
+        let seeded = format!(r#"{{"seed":"{}"}}"#, "s".repeat(64));
+        for before in [window(2, 1, 0), Secret::parse(&seeded).unwrap()] {
+            let after = Secret::parse(before.rotated(at).unwrap().expose_secret()).unwrap();
+            assert!(after.follows(&before) && !before.follows(&after));
+            assert_ne!(after.next.encode(), before.next.encode());
+            let number = PhoneNumber::parse("+447400123456").unwrap();
+            assert_eq!(
+                after.recipient_digest(&demo(), &number),
+                before.recipient_digest(&demo(), &number)
+            );
+        }
+    }
+
+    #[test]
+    fn a_day_lies_between_two_rotations() {
+        let at = Timestamp::from_millis(1_000);
+        let once = window(2, 1, 0).rotated(at).unwrap();
+        let once = Secret::parse(once.expose_secret()).unwrap();
+        let day = at.plus(ROTATE_AFTER);
+        let early = Timestamp::from_millis(day.as_millis() - 1);
+        let refused = once.rotated(early);
+        assert!(matches!(refused, Err(RotateError::TooSoon { until }) if until == day));
+        assert!(once.rotated(day).is_ok());
     }
 
     #[test]

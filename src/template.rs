@@ -10,6 +10,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::code::Code;
+use crate::entropy::{self, EntropyError};
 
 /// The placeholder that the code takes; a parameter of this name is ignored.
 pub const CODE: &str = "code";
@@ -30,6 +31,15 @@ pub const MAX_ATTEMPTS: RangeInclusive<u8> = 1..=10;
 pub struct TemplateId(Uuid);
 
 impl TemplateId {
+    /// A fresh random id.
+    ///
+    /// # Errors
+    /// When the operating system's generator fails.
+    pub fn random() -> Result<Self, EntropyError> {
+        let bytes = entropy::bytes()?;
+        Ok(Self(uuid::Builder::from_random_bytes(bytes).into_uuid()))
+    }
+
     /// Reads a UUID in its hyphenated form; anything else names no template.
     #[must_use]
     pub fn parse(written: &str) -> Option<Self> {

@@ -11,6 +11,7 @@ use crate::client::ClientId;
 use crate::clock::Timestamp;
 use crate::code::Guess;
 use crate::entropy::EntropyError;
+use crate::metrics::{Step, timed};
 use crate::secret::Secret;
 use crate::store::{Attempt, Recipients, Verdict, Verifications};
 use crate::verification::{IdempotencyKey, RequestId};
@@ -75,13 +76,11 @@ pub async fn validate(
         Some(key) => Attempt::named(secret.attempt_digest(client, key, id, &guess)),
         None => Attempt::random()?,
     };
-    match verifications
-        .guess(id, client, digests, &attempt, now)
-        .await?
-    {
+    let guessed = verifications.guess(id, client, digests, &attempt, now);
+    match timed(Step::Guess, guessed).await? {
         Verdict::Verified { failed } => {
             if let Some(recipient) = failed
-                && let Err(error) = recipients.reset_failures(&recipient).await
+                && let Err(error) = timed(Step::Settle, recipients.reset_failures(&recipient)).await
             {
                 // The next right guess does it.
                 tracing::warn!(%error, "a recipient's failures could not be forgotten");
@@ -90,7 +89,8 @@ pub async fn validate(
         }
         Verdict::NotMatched { recipient } => {
             if let Some(recipient) = recipient {
-                recipients.count_failure(&recipient, &attempt, now).await?;
+                let counted = recipients.count_failure(&recipient, &attempt, now);
+                timed(Step::Settle, counted).await?;
             }
             Ok(Answer::NotMatched)
         }

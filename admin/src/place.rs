@@ -14,7 +14,7 @@ use clap::Args;
 use http::Uri;
 use std::sync::Arc;
 use thiserror::Error;
-use twofa::aws::{AwsError, http_client};
+use twofa::aws::{AwsError, Roots, http_client};
 use twofa::client::{Client, ClientId};
 use twofa::clock::Timestamp;
 use twofa::secret::{Secret, Secrets};
@@ -219,7 +219,7 @@ impl PlaceOptions {
     async fn aws(&self) -> Result<SdkConfig, PlaceError> {
         let timeouts = TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http_client())
+            .http_client(http_client(Roots::of_system()))
             .timeout_config(timeouts.build());
         if let Some(region) = &self.region {
             loader = loader.region(Region::new(region.clone()));
@@ -260,7 +260,7 @@ fn laptop_config(endpoint: String) -> SdkConfig {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::from_static("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(http_client())
+        .http_client(http_client(Roots::of_system()))
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .timeout_config(
             TimeoutConfig::builder()

@@ -1,23 +1,21 @@
 //! One endpoint for the two services that the laptop answers itself: `Publish` of Amazon SNS, which
-//! fills the inbox, and `GetSecretValue` of Secrets Manager, which gives the laptop's secret.
+//! fills the inbox, and Secrets Manager.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router};
-use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
 use twofa::phone::PhoneNumber;
 use twofa::sms::Sms;
 use uuid::Uuid;
 
 use crate::inbox::{Fault, Inbox};
+use crate::vault::Vault;
 
 /// The most characters that SNS takes as one message.
 const MAX_MESSAGE: usize = 1_600;
@@ -27,8 +25,8 @@ const MAX_MESSAGE: usize = 1_600;
 pub struct Services {
     /// Where published messages go.
     pub inbox: Inbox,
-    /// The value of the one secret, whatever name it is asked for by.
-    pub secret: Arc<SecretString>,
+    /// The one secret.
+    pub vault: Vault,
 }
 
 /// The endpoint: Secrets Manager where a call has its target header, else SNS.
@@ -40,10 +38,10 @@ pub fn endpoint(services: Services) -> Router {
 
 async fn dispatch(State(services): State<Services>, headers: HeaderMap, body: Bytes) -> Response {
     match headers.get("x-amz-target").map(HeaderValue::as_bytes) {
-        Some(b"secretsmanager.GetSecretValue") => secret_value(&services.secret, &body),
-        Some(_) => {
-            let error = json!({ "__type": "UnknownOperationException" });
-            (StatusCode::BAD_REQUEST, Json(error)).into_response()
+        Some(target) => {
+            let target = String::from_utf8_lossy(target);
+            let operation = target.strip_prefix("secretsmanager.").unwrap_or_default();
+            services.vault.answer(operation, &body)
         }
         None => {
             let fields = form_urlencoded::parse(&body).into_owned().collect();
@@ -53,15 +51,6 @@ async fn dispatch(State(services): State<Services>, headers: HeaderMap, body: By
             }
         }
     }
-}
-
-/// `GetSecretValue` in AWS JSON 1.1.
-fn secret_value(secret: &SecretString, body: &[u8]) -> Response {
-    let request: Value = serde_json::from_slice(body).unwrap_or_default();
-    let name = &request["SecretId"];
-    let answer = json!({ "ARN": name, "Name": name, "SecretString": secret.expose_secret() });
-    let content_type = [(CONTENT_TYPE, "application/x-amz-json-1.1")];
-    (content_type, answer.to_string()).into_response()
 }
 
 /// `Publish` in the AWS query protocol: the message's id, or SNS's refusal.

@@ -1,15 +1,12 @@
 //! All of it, started and stopped together.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_types::SdkConfig;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::middleware::map_request;
@@ -19,10 +16,12 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use twofa::admission::Admitter;
+use twofa::aws::{Account, Roots};
 use twofa::clock::Clock;
 use twofa::entropy::{self, EntropyError};
 use twofa::http::{RequestPowers, SourceAddress, all_endpoints};
 use twofa::message_service::MessageService;
+use twofa::metrics::Metrics;
 use twofa::secret::{MalformedSecret, Secret, Secrets};
 use twofa::store::{Directory, Recipients, Usage, Verifications};
 
@@ -30,6 +29,7 @@ use crate::aws::Services;
 use crate::demo::{self, DemoError};
 use crate::engine::{Engine, EngineError};
 use crate::inbox::Inbox;
+use crate::vault::{self, Vault};
 use crate::{aws, page};
 
 /// The tables' names on the laptop: their logical ids in `template.yaml`.
@@ -67,8 +67,8 @@ pub struct Backends {
     pub sns: SocketAddr,
     /// The messages that were sent.
     pub inbox: Inbox,
-    /// The value of the one secret.
-    pub secret: Arc<SecretString>,
+    /// The one secret.
+    pub vault: Vault,
     tasks: JoinSet<()>,
 }
 
@@ -129,15 +129,14 @@ impl Backends {
     ) -> Result<Self, StartError> {
         let (dynamodb, dynamodb_listener) = listen(dynamodb, "--dynamodb-port").await?;
         let (sns, sns_listener) = listen(sns, "--sns-port").await?;
-        let (engine, secret) = match storage {
-            Storage::Memory => (Engine::in_memory()?, new_secret()?),
+        let (engine, vault) = match storage {
+            Storage::Memory => (Engine::in_memory()?, Vault::new(new_secret()?, None)),
             Storage::Folder(folder) => (Engine::in_folder(folder)?, kept_secret(folder)?),
         };
         let inbox = Inbox::default();
-        let secret = Arc::new(secret);
         let services = Services {
             inbox: inbox.clone(),
-            secret: Arc::clone(&secret),
+            vault: vault.clone(),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(engine.serve(dynamodb_listener));
@@ -146,7 +145,7 @@ impl Backends {
             dynamodb,
             sns,
             inbox,
-            secret,
+            vault,
             tasks,
         })
     }
@@ -201,6 +200,7 @@ pub fn powers(dynamodb: SocketAddr, sns: SocketAddr, clock: Clock) -> RequestPow
         recipients,
         secrets: Secrets::new(twofa::aws::secrets_manager(&sns), SECRET),
         messages: MessageService::new(twofa::aws::sns(&sns)),
+        metrics: Metrics::new("Twofa/laptop"),
     }
 }
 
@@ -208,16 +208,8 @@ pub fn powers(dynamodb: SocketAddr, sns: SocketAddr, clock: Clock) -> RequestPow
 #[must_use]
 pub fn sdk_config(address: SocketAddr) -> SdkConfig {
     let credentials = Credentials::from_keys("laptop", "laptop", None);
-    SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::from_static("us-east-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(twofa::aws::http_client())
-        .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
-            aws_smithy_async::rt::sleep::TokioSleep::new(),
-        ))
-        .endpoint_url(format!("http://{address}"))
-        .build()
+    let account = Account::new("us-east-1", credentials, Roots::amazon());
+    account.at(Some(&format!("http://{address}")))
 }
 
 /// Listens on `address`, which `option` of the command line chooses.
@@ -264,29 +256,19 @@ fn new_secret() -> Result<SecretString, EntropyError> {
 
 /// The secret in `folder`, which is made at the first start and readable by its owner alone: codes
 /// outlive a restart.
-fn kept_secret(folder: &Path) -> Result<SecretString, StartError> {
+fn kept_secret(folder: &Path) -> Result<Vault, StartError> {
     let path = folder.join("secret.json");
     let kept = match fs::read_to_string(&path) {
         Ok(kept) => SecretString::from(kept),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secret = new_secret()?;
-            // Renamed when it is whole: a crash leaves no half of it.
-            let draft = folder.join("secret.json.new");
-            let mut options = OpenOptions::new();
-            let mut file = options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&draft)?;
-            file.write_all(secret.expose_secret().as_bytes())?;
-            fs::rename(&draft, &path)?;
+            vault::keep(&path, &secret)?;
             secret
         }
         Err(error) => return Err(error.into()),
     };
     match Secret::parse(kept.expose_secret()) {
-        Ok(_) => Ok(kept),
+        Ok(_) => Ok(Vault::new(kept, Some(path))),
         Err(source) => Err(StartError::MalformedSecret { path, source }),
     }
 }

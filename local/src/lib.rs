@@ -7,6 +7,7 @@
 //! | [`cloud`] | all of it, started and stopped together |
 //! | [`engine`] | DynamoDB, with the tables of `template.yaml` |
 //! | [`aws`] | the endpoint of SNS and Secrets Manager |
+//! | [`vault`] | Secrets Manager with one secret |
 //! | [`inbox`] | the messages that SNS took |
 //! | [`demo`] | the client that is there from the start |
 //! | [`page`] | the page in the browser and what it reads |
@@ -17,3 +18,4 @@ pub mod demo;
 pub mod engine;
 pub mod inbox;
 pub mod page;
+pub mod vault;

@@ -15,6 +15,7 @@ use tracing::field::display;
 
 use crate::client::{ApiKey, Client};
 use crate::clock::{Clock, Timestamp};
+use crate::metrics::{Step, timed};
 use crate::store::Directory;
 use crate::verification::{IdempotencyKey, IdempotencyKeyError};
 
@@ -59,7 +60,8 @@ where
         let Ok(Now(now)) = Now::from_request_parts(parts, state).await;
         // A key that cannot be one takes the same way as one that is not known.
         let key = api_key(&parts.headers).unwrap_or_else(ApiKey::nobodys);
-        let client = Directory::from_ref(state).client(key.client(), now).await?;
+        let directory = Directory::from_ref(state);
+        let client = timed(Step::Authenticate, directory.client(key.client(), now)).await?;
         let client = client
             .filter(|client| client.accepts(&key, now))
             .ok_or(Failure::Unauthorized(Denial::Unauthorized))?;

@@ -2,7 +2,7 @@
 //! lists the same ones.
 
 use axum::extract::{FromRef, State};
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
 use axum::{Json, Router};
@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use crate::admission::Admitter;
 use crate::clock::Clock;
 use crate::message_service::MessageService;
+use crate::metrics::Metrics;
 use crate::request::{self, Order, Tools};
 use crate::secret::Secrets;
 use crate::store::{Directory, Recipients, Verifications};
@@ -43,6 +44,8 @@ pub struct RequestPowers {
     pub secrets: Secrets,
     /// What takes the messages.
     pub messages: MessageService,
+    /// Where what is measured belongs.
+    pub metrics: Metrics,
 }
 
 /// What the endpoint `validate` may use.
@@ -58,6 +61,8 @@ pub struct ValidatePowers {
     pub recipients: Recipients,
     /// What guesses are digested with.
     pub secrets: Secrets,
+    /// Where what is measured belongs.
+    pub metrics: Metrics,
 }
 
 impl From<RequestPowers> for ValidatePowers {
@@ -68,6 +73,7 @@ impl From<RequestPowers> for ValidatePowers {
             verifications: powers.verifications,
             recipients: powers.recipients,
             secrets: powers.secrets,
+            metrics: powers.metrics,
         }
     }
 }
@@ -77,6 +83,7 @@ impl From<RequestPowers> for TemplatePowers {
         Self {
             clock: powers.clock,
             directory: powers.directory,
+            metrics: powers.metrics,
         }
     }
 }
@@ -88,6 +95,8 @@ pub struct TemplatePowers {
     pub clock: Clock,
     /// Who calls, and which templates it has.
     pub directory: Directory,
+    /// Where what is measured belongs.
+    pub metrics: Metrics,
 }
 
 /// An endpoint: its two paths and the methods it takes.
@@ -130,10 +139,10 @@ impl Endpoint {
 }
 
 /// What all routers share: a 404 for every other path, and an eye on every call.
-fn finish(routes: Router) -> Router {
+fn finish(routes: Router, metrics: Metrics) -> Router {
     routes
         .fallback(async || Failure::NotFound)
-        .layer(from_fn(observe))
+        .layer(from_fn_with_state(metrics, observe))
 }
 
 fn request_routes(powers: RequestPowers) -> Router {
@@ -150,26 +159,29 @@ fn template_routes(powers: TemplatePowers) -> Router {
 
 /// The Lambda function `request`.
 pub fn request_endpoint(powers: RequestPowers) -> Router {
-    finish(request_routes(powers))
+    let metrics = powers.metrics.clone();
+    finish(request_routes(powers), metrics)
 }
 
 /// The Lambda function `validate`.
 pub fn validate_endpoint(powers: ValidatePowers) -> Router {
-    finish(validate_routes(powers))
+    let metrics = powers.metrics.clone();
+    finish(validate_routes(powers), metrics)
 }
 
 /// The Lambda function `template`, which also answers the calls that no route takes.
 pub fn template_endpoint(powers: TemplatePowers) -> Router {
     let elsewhere = REQUEST.elsewhere().merge(VALIDATE.elsewhere());
-    finish(template_routes(powers).merge(elsewhere))
+    let metrics = powers.metrics.clone();
+    finish(template_routes(powers).merge(elsewhere), metrics)
 }
 
 /// All endpoints in one, for the laptop.
 pub fn all_endpoints(powers: RequestPowers) -> Router {
     let routes = validate_routes(powers.clone().into())
         .merge(template_routes(powers.clone().into()))
-        .merge(request_routes(powers));
-    finish(routes)
+        .merge(request_routes(powers.clone()));
+    finish(routes, powers.metrics)
 }
 
 /// The answer to a request.

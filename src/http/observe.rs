@@ -1,8 +1,6 @@
 //! What every call has in common: its id, its headers, and its one line in the log.
 
-use std::time::Instant;
-
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::HeaderValue;
@@ -13,6 +11,7 @@ use tracing::field::Empty;
 use uuid::{Builder, Uuid};
 
 use crate::entropy;
+use crate::metrics::{self, Call, Metrics};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -20,22 +19,22 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome(pub(super) &'static str);
 
-/// Gives the call its id, runs it, and writes its line.
+/// Gives the call its id, runs it, and writes its line and its metrics.
 ///
 /// The line has `outcome`, `status` and `duration_ms`; its span has `call_id`, `method`, `path` and,
 /// as far as they became known, `client`, `request_id`, `country` and `parts`. The path is that of
 /// the route, never the caller's own text.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the duration of a call is measured here and decides nothing"
-)]
-pub(super) async fn observe(request: Request, next: Next) -> Response {
-    let started = Instant::now();
+pub(super) async fn observe(
+    State(metrics): State<Metrics>,
+    request: Request,
+    next: Next,
+) -> Response {
     let call_id = call_id(&request);
     let path = request
         .extensions()
         .get::<MatchedPath>()
         .map_or("unmatched", MatchedPath::as_str);
+    let endpoint = endpoint(path);
     let span = tracing::info_span!(
         "call",
         call_id,
@@ -46,12 +45,13 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
         country = Empty,
         parts = Empty,
     );
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let run = next.run(request).instrument(span.clone());
+    let (mut response, latency, tally) = metrics::measured(run).await;
     let outcome = response
         .extensions()
         .get::<Outcome>()
         .map_or("UNKNOWN", |outcome| outcome.0);
-    let duration_ms = started.elapsed().as_secs_f64() * 1e3;
+    let duration_ms = latency.as_secs_f64() * 1e3;
     span.in_scope(|| {
         tracing::info!(
             outcome,
@@ -60,12 +60,27 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
             "answered"
         );
     });
+    metrics.write(&Call {
+        endpoint,
+        outcome,
+        is_server_error: response.status().is_server_error(),
+        latency,
+        tally,
+    });
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Ok(call_id) = HeaderValue::try_from(call_id) {
         headers.insert(X_REQUEST_ID, call_id);
     }
     response
+}
+
+/// The endpoint of a route: the last part of its path.
+fn endpoint(path: &str) -> &'static str {
+    let last = path.rsplit('/').next();
+    let known = ["request", "validate", "template"];
+    let mut same = known.into_iter().filter(|endpoint| last == Some(*endpoint));
+    same.next().unwrap_or("unmatched")
 }
 
 /// The Lambda invocation's id, by which AWS's own log lines name the call; else a random UUID, or

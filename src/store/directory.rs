@@ -114,6 +114,14 @@ impl Directory {
         Ok(client)
     }
 
+    /// Opens a connection to the table by asking for nobody: half a read unit.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn connect(&self) -> Result<(), DirectoryError> {
+        self.query(&ClientId::nobody()).await.map(drop)
+    }
+
     fn remembered(&self, id: &ClientId, now: Timestamp) -> Option<Read> {
         let mut reads = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         reads.get(id).filter(|read| now < read.until).cloned()
@@ -217,6 +225,14 @@ impl Directory {
         }
     }
 
+    /// Removes a client's profile, and with it the client; its templates are removed one by one.
+    ///
+    /// # Errors
+    /// When DynamoDB does not do it.
+    pub async fn remove_profile(&self, client: &ClientId) -> Result<(), DirectoryError> {
+        self.remove(client, PROFILE.to_owned()).await
+    }
+
     /// Removes a client's template.
     ///
     /// # Errors
@@ -226,11 +242,15 @@ impl Directory {
         client: &ClientId,
         template: TemplateId,
     ) -> Result<(), DirectoryError> {
+        self.remove(client, template_key(template)).await
+    }
+
+    async fn remove(&self, client: &ClientId, sort_key: String) -> Result<(), DirectoryError> {
         self.dynamodb
             .delete_item()
             .table_name(&*self.table)
             .key("pk", AttributeValue::S(partition(client)))
-            .key("sk", AttributeValue::S(template_key(template)))
+            .key("sk", AttributeValue::S(sort_key))
             .send()
             .await
             .map_err(|error| AwsError::new("DeleteItem", &error))?;

@@ -135,6 +135,9 @@ fn a_function_without_its_environment_names_all_that_is_missing() {
         let mut command = std::process::Command::new(function);
         let output = command
             .env_clear()
+            .env("AWS_REGION", "eu-west-1")
+            .env("AWS_ACCESS_KEY_ID", "none")
+            .env("AWS_SECRET_ACCESS_KEY", "none")
             .env("DAILY_PART_CAP", "many")
             .output()
             .unwrap();

@@ -412,7 +412,8 @@ impl App {
 
     /// What all keys are derived from.
     pub fn seed(&self) -> String {
-        let secret: Value = serde_json::from_str(self.backends.secret.expose_secret()).unwrap();
+        let secret: Value =
+            serde_json::from_str(self.backends.vault.current().expose_secret()).unwrap();
         secret["seed"].as_str().unwrap().to_owned()
     }
 

@@ -380,6 +380,8 @@ async fn a_test_number_gets_the_same_code_and_no_sms() {
         assert!(app.usage("limited").await.days.is_empty());
         assert!(app.recipient("limited", NUMBER).await.sends.is_empty());
         assert!(crate::log::text().contains("test number"), "it is logged");
+        let parts = crate::log::lines(|line| !line["Parts"].is_null());
+        assert!(parts.is_empty(), "and counts as no message: {parts:?}");
     }
 }
 

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::io::{self, Write};
 use std::sync::Once;
 
+use serde_json::Value;
 use tracing::level_filters::LevelFilter;
 use twofa::telemetry;
 
@@ -37,4 +38,11 @@ pub fn start() {
 /// The lines logged so far on this thread.
 pub fn text() -> String {
     LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap())
+}
+
+/// The lines logged so far on this thread that are of one kind.
+pub fn lines(kind: impl Fn(&Value) -> bool) -> Vec<Value> {
+    let text = text();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines.filter(kind).collect()
 }

@@ -16,6 +16,7 @@ mod idempotency;
 mod limits;
 mod listing;
 mod log;
+mod metrics;
 mod openapi;
 mod privacy;
 mod protocol;
