@@ -1,0 +1,22 @@
+//! The Lambda function `rotation`.
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use twofa::aws;
+use twofa::clock::Clock;
+use twofa::config::{Config as _, RotationConfig};
+use twofa::lambda::{account, log_to_stdout};
+use twofa_stack::rotation::{self, Event};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let config = RotationConfig::from_environment()?;
+    log_to_stdout(config.log_level);
+    let secrets_manager = account(&config.account)?.at(config.secrets_manager_endpoint.as_deref());
+    let secrets_manager = aws::secrets_manager(&secrets_manager);
+    lambda_runtime::run(service_fn(async |call: LambdaEvent<Event>| {
+        rotation::run(&call.payload, &secrets_manager, Clock::System.now())
+            .await
+            .map_err(Error::from)
+    }))
+    .await
+}

@@ -1,0 +1,163 @@
+//! The rotation of the peppers, in the four steps by which Secrets Manager has it done. Each may be
+//! called more than once.
+//!
+//! See <https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html>.
+
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use thiserror::Error;
+use twofa::aws::AwsError;
+use twofa::clock::Timestamp;
+use twofa::secret::{MalformedSecret, RotateError, Secret};
+
+const CURRENT: &str = "AWSCURRENT";
+
+const PENDING: &str = "AWSPENDING";
+
+/// What Secrets Manager asks for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Event {
+    /// What is to be done.
+    pub step: Step,
+    /// The ARN of the secret.
+    pub secret_id: String,
+    /// The id of the version that the rotation makes.
+    pub client_request_token: String,
+}
+
+/// A step of a rotation.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub enum Step {
+    /// The new version is made, pending.
+    CreateSecret,
+    /// It is set where it is used: nowhere, since functions read it themselves.
+    SetSecret,
+    /// It is tested.
+    TestSecret,
+    /// It becomes the current one.
+    FinishSecret,
+}
+
+/// A step was not done; the current version is as it was.
+#[derive(Debug, Error)]
+pub enum RotationError {
+    /// Secrets Manager did not do its part.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// A version is not a secret of this product.
+    #[error(transparent)]
+    Malformed(#[from] MalformedSecret),
+    /// There is nothing to rotate to.
+    #[error(transparent)]
+    Rotate(#[from] RotateError),
+    /// The pending version is not the current window, shifted by one.
+    #[error(
+        "the pending version does not follow the current one: codes on their way would be lost"
+    )]
+    DoesNotFollow,
+}
+
+/// Does one step of the rotation of a secret, at `now`.
+///
+/// # Errors
+/// When it is not done; Secrets Manager calls again.
+pub async fn run(
+    event: &Event,
+    secrets_manager: &Client,
+    now: Timestamp,
+) -> Result<(), RotationError> {
+    let Event {
+        step,
+        secret_id: id,
+        client_request_token: version,
+    } = event;
+    match step {
+        Step::CreateSecret => {
+            if pending(secrets_manager, id, version).await?.is_none() {
+                let current = parse(&current(secrets_manager, id).await?)?;
+                let rotated = current.rotated(now)?;
+                secrets_manager
+                    .put_secret_value()
+                    .secret_id(id)
+                    .client_request_token(version)
+                    .secret_string(rotated.expose_secret())
+                    .version_stages(PENDING)
+                    .send()
+                    .await
+                    .map_err(|error| AwsError::new("PutSecretValue", &error))?;
+            }
+        }
+        Step::SetSecret => {}
+        Step::TestSecret => {
+            let current = current(secrets_manager, id).await?;
+            // Asked again after it was finished, there is nothing left to test.
+            if current.version_id() != Some(version) {
+                let pending = pending(secrets_manager, id, version).await?;
+                let pending = parse(&pending.ok_or(MalformedSecret)?)?;
+                if !pending.follows(&parse(&current)?) {
+                    return Err(RotationError::DoesNotFollow);
+                }
+            }
+        }
+        Step::FinishSecret => {
+            let current = current(secrets_manager, id).await?;
+            if current.version_id() != Some(version) {
+                secrets_manager
+                    .update_secret_version_stage()
+                    .secret_id(id)
+                    .version_stage(CURRENT)
+                    .move_to_version_id(version)
+                    .set_remove_from_version_id(current.version_id)
+                    .send()
+                    .await
+                    .map_err(|error| AwsError::new("UpdateSecretVersionStage", &error))?;
+            }
+        }
+    }
+    tracing::info!(?step, "done");
+    Ok(())
+}
+
+fn parse(version: &GetSecretValueOutput) -> Result<Secret, MalformedSecret> {
+    Secret::parse(version.secret_string().unwrap_or_default())
+}
+
+async fn current(secrets_manager: &Client, id: &str) -> Result<GetSecretValueOutput, AwsError> {
+    let answer = secrets_manager
+        .get_secret_value()
+        .secret_id(id)
+        .version_stage(CURRENT)
+        .send()
+        .await;
+    answer.map_err(|error| AwsError::new("GetSecretValue", &error))
+}
+
+/// The pending version, if it has been made.
+async fn pending(
+    secrets_manager: &Client,
+    id: &str,
+    version: &str,
+) -> Result<Option<GetSecretValueOutput>, AwsError> {
+    let answer = secrets_manager
+        .get_secret_value()
+        .secret_id(id)
+        .version_id(version)
+        .version_stage(PENDING)
+        .send()
+        .await;
+    match answer {
+        Ok(version) => Ok(Some(version)),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_not_found_exception()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(AwsError::new("GetSecretValue", &error)),
+    }
+}

@@ -1,0 +1,180 @@
+//! The check of new versions against a Lambda that runs the real functions, and broken ones.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use axum::body::{Bytes, to_bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tower::ServiceExt as _;
+use twofa::admission::Admitter;
+use twofa::clock::Clock;
+use twofa::http::{RequestPowers, request_endpoint, template_endpoint, validate_endpoint};
+use twofa::store::Usage;
+use twofa_local::cloud::{self, Backends, Storage, VERIFICATIONS_TABLE, sdk_config};
+use twofa_stack::pre_traffic::{Event, Powers, Versions, lambda, run};
+
+/// Lambda and CodeDeploy, as far as the check calls them.
+#[derive(Clone)]
+struct Aws {
+    /// By the name of a version.
+    functions: Arc<HashMap<&'static str, Router>>,
+    /// What CodeDeploy was told.
+    reports: Arc<Mutex<Vec<Value>>>,
+}
+
+async fn invoke(State(aws): State<Aws>, Path(version): Path<String>, event: String) -> Response {
+    let Some(function) = aws.functions.get(version.as_str()) else {
+        let crash = json!({ "errorType": "Runtime.ExitError" });
+        return ([("x-amz-function-error", "Unhandled")], Json(crash)).into_response();
+    };
+    let request = lambda_http::request::from_str(&event).unwrap();
+    let response = function.clone().oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+    let body = String::from_utf8(body.to_vec()).unwrap();
+    Json(json!({ "statusCode": status, "headers": {}, "body": body, "isBase64Encoded": false }))
+        .into_response()
+}
+
+async fn report(State(aws): State<Aws>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let operation = "CodeDeploy_20141006.PutLifecycleEventHookExecutionStatus";
+    assert_eq!(headers["x-amz-target"], operation);
+    let report = serde_json::from_slice(&body).unwrap();
+    aws.reports.lock().unwrap().push(report);
+    StatusCode::OK
+}
+
+/// A stack that has just got new versions, and allows no test numbers.
+struct Stack {
+    backends: Backends,
+    functions: HashMap<&'static str, Router>,
+}
+
+impl Stack {
+    async fn start() -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let backends = Backends::start(any, any, &Storage::Memory).await.unwrap();
+        let mut stack = Self {
+            backends,
+            functions: HashMap::new(),
+        };
+        let powers = stack.function_powers();
+        stack.functions = HashMap::from([
+            ("request", request_endpoint(powers.clone())),
+            ("validate", validate_endpoint(powers.clone().into())),
+            ("template", template_endpoint(powers.into())),
+        ]);
+        stack
+    }
+
+    fn function_powers(&self) -> RequestPowers {
+        let (dynamodb, sns) = (self.backends.dynamodb, self.backends.sns);
+        let mut powers = cloud::powers(dynamodb, sns, Clock::System);
+        let usage = Usage::new(
+            twofa::aws::dynamodb(&sdk_config(dynamodb)),
+            VERIFICATIONS_TABLE,
+        );
+        powers.admitter = Admitter::new(powers.recipients.clone(), usage, None, false);
+        powers
+    }
+
+    /// Has the new versions checked; returns what CodeDeploy was told.
+    async fn check(&self) -> String {
+        let aws = Aws {
+            functions: Arc::new(self.functions.clone()),
+            reports: Arc::default(),
+        };
+        let app = Router::new()
+            .route("/2015-03-31/functions/{version}/invocations", post(invoke))
+            .route("/", post(report))
+            .with_state(aws.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = sdk_config(listener.local_addr().unwrap());
+        let server = tokio::spawn(async { axum::serve(listener, app).await });
+        let functions = self.function_powers();
+        let powers = Powers {
+            clock: functions.clock,
+            directory: functions.directory,
+            secrets: functions.secrets,
+            lambda: lambda(&endpoint),
+            codedeploy: aws_sdk_codedeploy::Client::new(&endpoint),
+            versions: Versions {
+                request: "request".to_owned(),
+                validate: "validate".to_owned(),
+                template: "template".to_owned(),
+            },
+        };
+        let event = Event {
+            deployment_id: "d-1".to_owned(),
+            lifecycle_event_hook_execution_id: "hook-1".to_owned(),
+        };
+        Box::pin(run(&event, &powers)).await.unwrap();
+        server.abort();
+        let reports = aws.reports.lock().unwrap().clone();
+        let [report] = &reports[..] else {
+            panic!("one report, not {reports:?}")
+        };
+        assert_eq!(report["deploymentId"], "d-1");
+        assert_eq!(report["lifecycleEventHookExecutionId"], "hook-1");
+        report["status"].as_str().unwrap().to_owned()
+    }
+
+    /// The clients that are left.
+    async fn clients(&self) -> usize {
+        let tables = twofa::aws::dynamodb(&sdk_config(self.backends.dynamodb));
+        let scan = tables.scan().table_name(cloud::DIRECTORY_TABLE);
+        scan.send().await.unwrap().items().len()
+    }
+}
+
+#[tokio::test]
+async fn versions_that_work_get_traffic_and_nobody_gets_an_sms() {
+    let stack = Stack::start().await;
+    // Three functions are deployed at once, each with a check of its own.
+    for _ in 0..3 {
+        assert_eq!(stack.check().await, "Succeeded");
+    }
+    assert_eq!(stack.backends.inbox.publishes(), 0);
+    assert_eq!(stack.clients().await, 0, "the check cleans up");
+}
+
+#[tokio::test]
+async fn a_version_that_does_not_work_gets_none() {
+    let always = |status: u16, body: Value| {
+        let answer = move || async move {
+            (StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
+        };
+        Some(Router::new().fallback(any(answer)))
+    };
+    let accepted = json!({ "status": "ACCEPTED", "error_message": "OK",
+        "request_id": "11111111-1111-4111-8111-111111111111" });
+    for (function, broken) in [
+        ("request", None),
+        ("validate", None),
+        ("template", None),
+        ("request", always(500, json!({ "status": "REJECTED" }))),
+        ("request", always(200, accepted)),
+        ("validate", always(200, json!({ "status": "success" }))),
+        ("validate", always(200, json!({ "status": "not_matched" }))),
+        ("validate", always(404, json!({ "status": "not_found" }))),
+        ("template", always(200, json!({ "data": [] }))),
+        ("template", always(401, json!({ "status": "REJECTED" }))),
+    ] {
+        let mut stack = Stack::start().await;
+        match broken {
+            Some(broken) => stack.functions.insert(function, broken),
+            None => stack.functions.remove(function),
+        };
+        assert_eq!(stack.check().await, "Failed", "{function}");
+        assert_eq!(stack.clients().await, 0, "the check cleans up");
+    }
+}

@@ -1,0 +1,231 @@
+//! The rotation against the laptop's Secrets Manager, with functions at work before, during and after.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use aws_sdk_secretsmanager::Client;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use lambda_http::http::Request;
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use twofa::clock::{Clock, ManualClock, Timestamp};
+use twofa::http::all_endpoints;
+use twofa::secret::{RotateError, Secret};
+use twofa_local::cloud::{Backends, SECRET, Storage, powers, sdk_config};
+use twofa_local::demo::{self, API_KEY, LOGIN};
+use twofa_stack::rotation::{Event, RotationError, Step, run};
+
+const START: Timestamp = Timestamp::from_millis(4_102_473_600_000);
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A cloud whose time is a value.
+struct Cloud {
+    backends: Backends,
+    clock: ManualClock,
+    secrets_manager: Client,
+}
+
+/// A function that has read the secret, and reads it again after an hour.
+struct Function(Router);
+
+impl Cloud {
+    async fn start() -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let backends = Backends::start(any, any, &Storage::Memory).await.unwrap();
+        let clock = ManualClock::starting_at(START);
+        let secrets_manager = twofa::aws::secrets_manager(&sdk_config(backends.sns));
+        let cloud = Self {
+            backends,
+            clock,
+            secrets_manager,
+        };
+        demo::seed(&cloud.powers().directory).await.unwrap();
+        cloud
+    }
+
+    fn powers(&self) -> twofa::http::RequestPowers {
+        let clock = Clock::Manual(self.clock.clone());
+        powers(self.backends.dynamodb, self.backends.sns, clock)
+    }
+
+    async fn function(&self) -> Function {
+        let powers = self.powers();
+        powers.secrets.get(powers.clock.now()).await.unwrap();
+        Function(all_endpoints(powers))
+    }
+
+    fn now(&self) -> Timestamp {
+        Clock::Manual(self.clock.clone()).now()
+    }
+
+    async fn step(&self, step: Step, version: &str) -> Result<(), RotationError> {
+        let event = Event {
+            step,
+            secret_id: SECRET.to_owned(),
+            client_request_token: version.to_owned(),
+        };
+        run(&event, &self.secrets_manager, self.now()).await
+    }
+
+    async fn rotate(&self, version: &str) -> Result<(), RotationError> {
+        for step in STEPS {
+            self.step(step, version).await?;
+        }
+        Ok(())
+    }
+
+    fn secret(&self) -> Secret {
+        Secret::parse(self.backends.vault.current().expose_secret()).unwrap()
+    }
+
+    /// Has `function` send a code; returns the request's id and the code.
+    async fn send(&self, function: &Function, to: u32) -> (Value, String) {
+        let order = json!({ "to": format!("+44740{to:07}"), "template_id": LOGIN });
+        let answer = function.call("request", &order).await;
+        assert_eq!(answer["status"], "ACCEPTED", "{answer}");
+        let text = self.backends.inbox.messages(None)[0].text.clone();
+        (answer["request_id"].clone(), text[..6].to_owned())
+    }
+}
+
+const STEPS: [Step; 4] = [
+    Step::CreateSecret,
+    Step::SetSecret,
+    Step::TestSecret,
+    Step::FinishSecret,
+];
+
+impl Function {
+    async fn call(&self, endpoint: &str, body: &Value) -> Value {
+        let request = Request::post(format!("/v1.0/2fa/{endpoint}"))
+            .header("x-api-key", API_KEY)
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        let response = self.0.clone().oneshot(request).await.unwrap();
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    async fn accepts(&self, (id, code): &(Value, String)) {
+        let question = json!({ "request_id": id, "code": code });
+        let answer = self.call("validate", &question).await;
+        assert_eq!(answer["status"], "success");
+    }
+}
+
+#[tokio::test]
+async fn no_right_code_is_refused_because_of_a_rotation() {
+    let cloud = Cloud::start().await;
+    let mut to = 0..;
+    let mut old = cloud.function().await;
+    // The first round rotates the seed, the others a window.
+    for round in 0..4 {
+        // Codes that are on their way while each step is done, each to be checked by a function that
+        // has read the secret before the rotation, and by one that has read it after.
+        let mut codes = Vec::new();
+        for step in STEPS {
+            codes.push(cloud.send(&old, to.next().unwrap()).await);
+            codes.push(cloud.send(&old, to.next().unwrap()).await);
+            cloud.step(step, &format!("version-{round}")).await.unwrap();
+        }
+        let new = cloud.function().await;
+        for pair in codes.chunks(2) {
+            old.accepts(&pair[0]).await;
+            new.accepts(&pair[1]).await;
+        }
+        for (sender, other) in [(&old, &new), (&new, &old)] {
+            let code = cloud.send(sender, to.next().unwrap()).await;
+            other.accepts(&code).await;
+        }
+        // Within the hour the old function has read the new window: both are one.
+        cloud.clock.advance(DAY);
+        let code = cloud.send(&old, to.next().unwrap()).await;
+        cloud.function().await.accepts(&code).await;
+        old = new;
+    }
+}
+
+#[tokio::test]
+async fn limits_do_not_forget_when_the_secret_is_rotated() {
+    let cloud = Cloud::start().await;
+    for _ in 0..10 {
+        cloud.send(&cloud.function().await, 7).await;
+    }
+    cloud.rotate("version").await.unwrap();
+    let order = json!({ "to": "+447400000007", "template_id": LOGIN });
+    let answer = cloud.function().await.call("request", &order).await;
+    assert_eq!(answer["error_message"], "TOO_MANY_REQUESTS");
+}
+
+#[tokio::test]
+async fn a_second_rotation_waits_for_a_day() {
+    let cloud = Cloud::start().await;
+    cloud.rotate("first").await.unwrap();
+    let once = cloud.backends.vault.current();
+    cloud.clock.advance(DAY - Duration::from_millis(1));
+    let refused = cloud.rotate("second").await.unwrap_err();
+    let until = START.plus(DAY);
+    assert!(
+        matches!(&refused, RotationError::Rotate(RotateError::TooSoon { until: at }) if *at == until),
+        "{refused}"
+    );
+    assert_eq!(
+        cloud.backends.vault.current().expose_secret(),
+        once.expose_secret()
+    );
+    cloud.clock.advance(Duration::from_millis(1));
+    cloud.rotate("second").await.unwrap();
+    assert_ne!(
+        cloud.backends.vault.current().expose_secret(),
+        once.expose_secret()
+    );
+}
+
+#[tokio::test]
+async fn a_step_may_be_done_twice_and_a_rotation_given_up() {
+    let cloud = Cloud::start().await;
+    let before = cloud.secret();
+    cloud.step(Step::CreateSecret, "given up").await.unwrap();
+    for step in STEPS {
+        cloud.step(step, "version").await.unwrap();
+        cloud.step(step, "version").await.unwrap();
+    }
+    let after = cloud.secret();
+    assert!(after.follows(&before));
+    // Called once more when all is done, nothing moves.
+    for step in [Step::TestSecret, Step::FinishSecret] {
+        cloud.step(step, "version").await.unwrap();
+    }
+    assert!(cloud.secret().follows(&before));
+}
+
+#[tokio::test]
+async fn a_version_that_does_not_follow_is_not_taken() {
+    let cloud = Cloud::start().await;
+    let before = cloud.backends.vault.current();
+    let stranger = json!({ "seed": "x".repeat(64) });
+    for (version, pending) in [("stranger", stranger.to_string()), ("text", "x".to_owned())] {
+        cloud
+            .secrets_manager
+            .put_secret_value()
+            .secret_id(SECRET)
+            .client_request_token(version)
+            .secret_string(pending)
+            .version_stages("AWSPENDING")
+            .send()
+            .await
+            .unwrap();
+        let refused = cloud.rotate(version).await.unwrap_err();
+        assert!(matches!(
+            refused,
+            RotationError::DoesNotFollow | RotationError::Malformed(_)
+        ));
+        let now = cloud.backends.vault.current();
+        assert_eq!(now.expose_secret(), before.expose_secret());
+    }
+}
