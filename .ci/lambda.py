@@ -1,4 +1,4 @@
-"""Runs the release binaries as Lambda would, and the sample events against them.
+"""Runs the functions that `sam build` made as Lambda would, and the sample events against them.
 
 Each binary runs under AWS's runtime interface emulator, which comes with aws-sam-cli; its tables,
 secret and SMS are a laptop server's. The variables are those of env.json, so that file is tested too.
@@ -107,7 +107,7 @@ def find_emulator():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--binaries", type=pathlib.Path, default=ROOT / "target" / "release")
+    parser.add_argument("--built", type=pathlib.Path, default=ROOT / ".aws-sam" / "build")
     parser.add_argument("--laptop", default="http://127.0.0.1:3000", help="the laptop server")
     parser.add_argument("--dynamodb", default="http://127.0.0.1:8000", help="its DynamoDB")
     parser.add_argument(
@@ -129,7 +129,7 @@ def main():
             variables = {
                 key: endpoints.get(key, value) for key, value in declared[logical_id].items()
             }
-            binary = (arguments.binaries / name).resolve(strict=True)
+            binary = (arguments.built / logical_id / "bootstrap").resolve(strict=True)
             log = pathlib.Path(folder) / f"{name}.log"
             functions[name] = Emulated(name, emulator, binary, variables, log)
             running.callback(functions[name].stop)
