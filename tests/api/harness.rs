@@ -28,6 +28,7 @@ use twofa_local::demo;
 use twofa_local::inbox::{Inbox, Message};
 
 use crate::log;
+use crate::second_engine;
 use crate::wire::Wire;
 
 pub use twofa_local::demo::{API_KEY, LOGIN, PAYMENT};
@@ -189,7 +190,11 @@ impl App {
     ) -> Self {
         log::start();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let backends = Backends::start(any, any, &Storage::Memory).await.unwrap();
+        let mut tasks = JoinSet::new();
+        let mut backends = Backends::start(any, any, &Storage::Memory).await.unwrap();
+        if let Some(engine) = second_engine::start(backends.dynamodb, &mut tasks).await {
+            backends.dynamodb = engine;
+        }
         let (dynamodb, sns) = (
             Wire::to(backends.dynamodb).await,
             Wire::to(backends.sns).await,
@@ -212,7 +217,6 @@ impl App {
 
         let listener = TcpListener::bind(any).await.unwrap();
         let api = listener.local_addr().unwrap();
-        let mut tasks = JoinSet::new();
         tasks.spawn(cloud::serve(
             listener,
             cloud::app(powers, backends.inbox.clone()),

@@ -22,5 +22,6 @@ mod privacy;
 mod protocol;
 mod races;
 mod requests;
+mod second_engine;
 mod validations;
 mod wire;
