@@ -23,5 +23,6 @@ mod protocol;
 mod races;
 mod requests;
 mod second_engine;
+mod store;
 mod validations;
 mod wire;
