@@ -1,12 +1,17 @@
 //! The sample events of `events/`, each through its function as Lambda would hand it over.
 
+use std::net::SocketAddr;
+
 use axum::Router;
 use axum::body::to_bytes;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use twofa::http::{request_endpoint, template_endpoint, validate_endpoint};
+use twofa::message_service::MessageService;
+use twofa_local::cloud;
 
 use crate::harness::{App, code_in, not_found, success};
+use crate::second_engine::told;
 
 /// Hands `event` to the function, and returns the status and the body.
 async fn invoke(function: Router, event: &Value) -> (u16, Value) {
@@ -98,6 +103,33 @@ async fn a_code_goes_through_two_functions() {
     event["body"] = json!(question.to_string());
     assert_eq!(invoke(validate(&app), &event).await, (200, success()));
     assert_eq!(invoke(validate(&app), &event).await, (404, not_found()));
+}
+
+/// moto is an SNS by other hands: it reads the attributes of a message, though it keeps only the text.
+#[tokio::test]
+#[ignore = "needs moto's server, whose address is TWOFA_TEST_SNS: see .ci/engines"]
+async fn a_code_goes_through_motos_sns() {
+    let moto: SocketAddr = told("TWOFA_TEST_SNS").unwrap().parse().unwrap();
+    let app = App::start().await;
+    let mut powers = app.fresh_powers();
+    powers.messages = MessageService::new(twofa::aws::sns(&cloud::sdk_config(moto)));
+    let (status, accepted) = invoke(request_endpoint(powers), &event("request.json")).await;
+    assert_eq!((status, &accepted["status"]), (200, &json!("ACCEPTED")));
+    assert_eq!(app.inbox.publishes(), 0);
+
+    let request_id = accepted["request_id"].as_str().unwrap();
+    let stored = app.stored(request_id).await.unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let taken = http.get(format!("http://{moto}/moto-api/data.json"));
+    let taken: Value = taken.send().await.unwrap().json().await.unwrap();
+    let messages = taken["sns"]["SMS"].as_array().unwrap();
+    let ours = |sms: &&Value| stored["message_id"].as_s().unwrap() == &sms["message_id"];
+    let [sms] = messages.iter().filter(ours).collect::<Vec<_>>()[..] else {
+        panic!("{messages:?}");
+    };
+    assert_eq!(sms["phone_number"], "+447400123456");
+    let code = code_in(sms["message"].as_str().unwrap());
+    app.validate(&code, request_id).await.is(200, success());
 }
 
 #[tokio::test]
