@@ -2,6 +2,7 @@
 
 Each binary runs under AWS's runtime interface emulator, which comes with aws-sam-cli; its tables,
 secret and SMS are a laptop server's. The variables are those of env.json, so that file is tested too.
+Each function talks to AWS through a proxy, which notes what it asks for.
 """
 
 import argparse
@@ -19,8 +20,9 @@ import sys
 import tempfile
 import time
 
+from flows import FLOWS, VARIANTS, Flows
+from outcomes import FUNCTIONS as ENDPOINTS
 from outcomes import (
-    FUNCTIONS,
     ROOT,
     TIMEOUT,
     Failed,
@@ -28,18 +30,37 @@ from outcomes import (
     Report,
     check_flow,
     check_samples,
+    code_in,
     fetch,
     free_port,
     http_response,
+    newest_sms,
 )
+from recorder import Record, Recorder
+
+# The functions of the API, and those that keep the stack.
+FUNCTIONS = {
+    **ENDPOINTS,
+    "rotation": "RotationFunction",
+    "pre-traffic": "PreTrafficFunction",
+}
+AWS_ENDPOINTS = [
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_ENDPOINT_URL_SNS",
+    "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+    "AWS_ENDPOINT_URL_LAMBDA",
+    "AWS_ENDPOINT_URL_CODEDEPLOY",
+]
 
 
 class Emulated(Function):
     """One binary under the emulator."""
 
-    def __init__(self, name, emulator, binary, variables, log):
+    def __init__(self, name, emulator, binary, variables, log, recorder):
         super().__init__(name, log)
+        self.recorder = recorder
         self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations"
         environment = {
             "PATH": os.environ["PATH"],
             "AWS_REGION": "us-east-1",
@@ -87,12 +108,21 @@ class Emulated(Function):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(TIMEOUT)
 
+    def invoke(self, payload):
+        return fetch(self.url, json.dumps(payload).encode())
+
     def call(self, payload):
-        answer = fetch(
-            f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations",
-            json.dumps(payload).encode(),
-        )
-        return http_response(answer)
+        return http_response(self.invoke(payload))
+
+
+def check_paths(functions, arguments, report):
+    flows = Flows(
+        functions, arguments.dynamodb, lambda to: code_in(newest_sms(arguments.laptop, to))
+    )
+    flows.add_clients()
+    for flow in FLOWS:
+        with report.check(flow.__name__.replace("_", " "), *functions.values()):
+            flow(flows)
 
 
 def find_emulator():
@@ -113,30 +143,55 @@ def main():
     parser.add_argument(
         "--sns", default="http://127.0.0.1:4566", help="its SNS and Secrets Manager"
     )
+    parser.add_argument(
+        "--record", type=pathlib.Path, help="where to keep what was asked of AWS, for powers.py"
+    )
     arguments = parser.parse_args()
-    endpoints = {
-        "AWS_ENDPOINT_URL_DYNAMODB": arguments.dynamodb,
-        "AWS_ENDPOINT_URL_SNS": arguments.sns,
-        "AWS_ENDPOINT_URL_SECRETS_MANAGER": arguments.sns,
-    }
     declared = json.loads((ROOT / "env.json").read_text())
     report = Report()
+    record = Record()
+    functions = {}
+    upstreams = {
+        "dynamodb": arguments.dynamodb,
+        "sns": arguments.sns,
+        "secretsmanager": arguments.sns,
+        "lambda": lambda arn: next(
+            function.url
+            for name, function in functions.items()
+            if FUNCTIONS.get(name) == arn.split(":")[6]
+        ),
+        "codedeploy": {},
+    }
+    instances = {**{name: (name, {}) for name in FUNCTIONS}, **VARIANTS}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
         emulator = shutil.copy(find_emulator(), folder)
         os.chmod(emulator, 0o755)
-        functions = {}
-        for name, logical_id in FUNCTIONS.items():
+        # All listen before any function is given a port: none takes that of another.
+        recorders = {
+            name: Recorder(FUNCTIONS[function], upstreams, record)
+            for name, (function, _) in instances.items()
+        }
+        for name, (function, more) in instances.items():
+            logical_id, recorder = FUNCTIONS[function], recorders[name]
+            running.callback(recorder.stop)
+            endpoints = dict.fromkeys(AWS_ENDPOINTS, recorder.url)
             variables = {
                 key: endpoints.get(key, value) for key, value in declared[logical_id].items()
             }
+            variables.update(more)
             binary = (arguments.built / logical_id / "bootstrap").resolve(strict=True)
             log = pathlib.Path(folder) / f"{name}.log"
-            functions[name] = Emulated(name, emulator, binary, variables, log)
+            functions[name] = Emulated(name, emulator, binary, variables, log, recorder)
             running.callback(functions[name].stop)
         for function in functions.values():
             function.wait()
         check_samples(functions, report)
         check_flow(functions, arguments.laptop, report)
+        check_paths(functions, arguments, report)
+        for function in functions.values():
+            record.add_metrics(function.log.read_text(errors="replace"))
+    if arguments.record:
+        record.write(arguments.record)
     print(f"{report.passed} passed, {report.failed} failed")
     sys.exit(1 if report.failed else 0)
 
