@@ -1,0 +1,198 @@
+"""Compares what each function may do with what it does: powers granted are powers used.
+
+Granted is what the policies of its role say in the transformed template; used is what recorder.py
+saw it ask for. An action that is used but not granted is a fault in production, one that is granted
+but never used is a power that only an intruder would use. Both fail.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import re
+import sys
+
+import stack
+from recorder import PHONE_NUMBER
+
+# What an Allow of `*` reaches beside the resource that has no ARN: another statement must deny it.
+BEYOND = {PHONE_NUMBER: stack.arn("AWS::SNS::Topic", "any-topic")}
+TRACE = "a trace"
+
+# AWS's own policies, which say more than is used and cannot be changed.
+FOREIGN_POLICIES = {
+    # SAM attaches it to each role that it makes: the actions on logs that Lambda uses, and
+    # logs:CreateLogGroup, which it does not where the group is the stack's own.
+    "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole": {
+        "Effect": "Allow",
+        "Action": ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"],
+        "Resource": "*",
+    },
+}
+
+# What the conditions of statements may ask of a use, and how.
+CONDITION_KEYS = {"dynamodb:LeadingKeys": lambda used: used.leading}
+QUANTIFIERS = {"ForAllValues": all, "ForAnyValue": any}
+COMPARISONS = {
+    "StringEquals": lambda pattern, text: pattern == text,
+    "StringLike": lambda pattern, text: covers(pattern, text),
+}
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Use:
+    """An action on a resource; `reach` is the narrowest that a policy can say of the resource."""
+
+    action: str
+    resource: str
+    reach: str
+    leading: tuple = ()  # partition keys
+
+
+def use(action, resource, *leading):
+    reach = resource
+    if resource == PHONE_NUMBER:
+        reach = "*"
+    # Which deployment group is at work no policy can know: they get their names when they are made.
+    reach = re.sub(r"(:deploymentgroup:[^/]+)/.*", r"\1/*", reach)
+    return Use(action, resource, reach, leading)
+
+
+def uses_of_lambda(function, properties):
+    """What Lambda itself does with the role of a function: it writes its log and its traces."""
+    group = properties.get("LoggingConfig", {}).get("LogGroup", f"/aws/lambda/{function}")
+    streams = stack.arn("AWS::Logs::LogGroup", group)
+    stream = streams.removesuffix("*") + "log-stream:any"
+    uses = {Use(f"logs:{name}", stream, streams) for name in ("CreateLogStream", "PutLogEvents")}
+    if properties.get("TracingConfig", {}).get("Mode") == "Active":
+        actions = ("PutTraceSegments", "PutTelemetryRecords")
+        uses |= {Use(f"xray:{name}", TRACE, "*") for name in actions}
+    return uses
+
+
+def covers(pattern, text):
+    """Whether an IAM pattern matches a text, which may be a narrower pattern."""
+    parts = (".*" if part == "*" else "." if part == "?" else re.escape(part) for part in pattern)
+    return re.fullmatch("".join(parts), text, re.DOTALL) is not None
+
+
+def action_is(pattern, action):
+    return covers(pattern.lower(), action.lower())  # IAM does not tell the case of actions apart
+
+
+def holds(condition, used):
+    for operator, keys in condition.items():
+        quantifier, _, comparison = operator.partition(":")
+        for key, patterns in keys.items():
+            matched = (
+                any(COMPARISONS[comparison](pattern, value) for pattern in stack.listed(patterns))
+                for value in CONDITION_KEYS[key](used)
+            )
+            if not QUANTIFIERS[quantifier](matched):
+                return False
+    return True
+
+
+def says(body, used):
+    """Whether a statement is about the use."""
+    return (
+        any(action_is(pattern, used.action) for pattern in stack.listed(body["Action"]))
+        and any(covers(pattern, used.resource) for pattern in stack.listed(body["Resource"]))
+        and holds(body.get("Condition", {}), used)
+    )
+
+
+def allowed(statements, used):
+    """Whether the statements together allow it: one does, and none denies it."""
+    return {body["Effect"] for body in statements if says(body, used)} == {"Allow"}
+
+
+def is_used(body, action, resource, uses):
+    """Whether something was done that needs just this part of a statement, and no less would do."""
+    return any(
+        action.lower() == used.action.lower()
+        and covers(resource, used.resource)
+        and covers(used.reach, resource)
+        and holds(body.get("Condition", {}), used)
+        for used in uses
+    )
+
+
+def is_understood(body):
+    condition = body.get("Condition", {})
+    return body.keys() - {"Sid", "Condition"} == {"Effect", "Action", "Resource"} and all(
+        operator.partition(":")[0] in QUANTIFIERS
+        and operator.partition(":")[2] in COMPARISONS
+        and keys.keys() <= CONDITION_KEYS.keys()
+        for operator, keys in condition.items()
+    )
+
+
+def compare(the_stack, recorded):
+    """What does not fit, a line each."""
+    findings = []
+    functions = the_stack.functions()
+    for function in sorted(recorded.keys() - functions.keys()):
+        findings.append(f"{function}: was called but is no function of the stack")
+    for function, properties in functions.items():
+        uses = recorded.get(function, set()) | uses_of_lambda(function, properties)
+        findings += [f"{function}: {line}" for line in compare_one(the_stack, function, uses)]
+    return findings
+
+
+def compare_one(the_stack, function, uses):
+    statements = the_stack.statements(function)
+    for statement in statements:
+        if not is_understood(statement.body):
+            yield f"cannot be judged: statement {statement.name}: {statement.body}"
+            return
+    bodies = [statement.body for statement in statements]
+    for policy in the_stack.foreign_policies(function):
+        if policy not in FOREIGN_POLICIES:
+            yield f"cannot be judged: policy {policy}"
+            return
+        bodies.append(FOREIGN_POLICIES[policy])
+    refused = {}
+    for used in sorted(uses):
+        if not allowed(bodies, used):
+            refused.setdefault((used.action, used.resource), used.leading)
+        beyond = BEYOND.get(used.resource)
+        if beyond and allowed(bodies, use(used.action, beyond)):
+            yield f"granted but never used: {used.action} on {beyond}"
+    for (action, resource), leading in refused.items():
+        example = ", e.g. at " + ", ".join(leading) if leading else ""
+        yield f"used but not granted: {action} on {resource}{example}"
+    for statement in statements:
+        if statement.body["Effect"] != "Allow":
+            continue
+        for action in stack.listed(statement.body["Action"]):
+            for resource in stack.listed(statement.body["Resource"]):
+                if not is_used(statement.body, action, resource, uses):
+                    yield f"granted but never used: {action} on {resource} ({statement.name})"
+
+
+def read(path):
+    """What each function did, from the file that lambda.py keeps."""
+    recorded = {}
+    for call in json.loads(path.read_text())["calls"]:
+        each = [[key] for key in call["leading"]] or [[]]
+        uses = {use(call["action"], call["resource"], *leading) for leading in each}
+        recorded.setdefault(call["function"], set()).update(uses)
+    return recorded
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("record", type=pathlib.Path, help="the file that lambda.py --record made")
+    recorded = read(parser.parse_args().record)
+    for function, uses in sorted(recorded.items()):
+        for resource in sorted({used.resource for used in uses}):
+            actions = sorted({used.action for used in uses if used.resource == resource})
+            print(f"{function:18} {resource.split(':', 5)[-1]:28} {', '.join(actions)}")
+    findings = compare(stack.load(), recorded)
+    print("\n".join(findings) or "powers granted are powers used")
+    sys.exit(1 if findings else 0)
+
+
+if __name__ == "__main__":
+    main()
