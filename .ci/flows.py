@@ -3,6 +3,7 @@
 The clients, and states that take days to come about, are put straight into the tables.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -289,6 +290,35 @@ class Flows:
         self.validate(NOT_MATCHED, request_id, "no code", client="old")
 
 
+    def the_peppers_are_rotated(self):
+        """While a code is on its way: functions that have read the secret before accept it after."""
+        _, request_id, code = self.accepted()
+        rotation = self.functions["rotation"]
+        for step in ("createSecret", "setSecret", "testSecret", "finishSecret"):
+            event = {"Step": step, "SecretId": "Secret", "ClientRequestToken": "first-rotation"}
+            answer = rotation.invoke(event)
+            if answer is not None:
+                raise Unexpected(f"{step} was answered {answer}")
+        self.validate(SUCCESS, request_id, code)
+        event = {"Step": "createSecret", "SecretId": "Secret", "ClientRequestToken": "second"}
+        answer = rotation.invoke(event)
+        if "less than a day" not in answer["errorMessage"]:
+            raise Unexpected(f"a second rotation was answered {answer}")
+
+    def new_versions_are_checked(self):
+        check, reports = self.functions["pre-traffic"], []
+        for fault in (contextlib.nullcontext, self.validate_refuses):
+            with fault():
+                check.invoke({"DeploymentId": "d-1", "LifecycleEventHookExecutionId": "hook-1"})
+            report = "codedeploy:PutLifecycleEventHookExecutionStatus"
+            reports.append(json.loads(check.recorder.asked[report])["status"])
+        if reports != ["Succeeded", "Failed"]:
+            raise Unexpected(f"CodeDeploy was told {reports}")
+
+    def validate_refuses(self):
+        return self.functions["validate"].recorder.failing("dynamodb:UpdateItem", INVALID)
+
+
 OK = (200, "OK")
 LIMITED = (429, "TOO_MANY_REQUESTS")
 SUCCESS = (200, "success")
@@ -311,4 +341,6 @@ FLOWS = [
     Flows.limits_are_hit,
     Flows.a_balance_is_spent,
     Flows.old_marks_are_cleared,
+    Flows.the_peppers_are_rotated,
+    Flows.new_versions_are_checked,
 ]

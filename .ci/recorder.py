@@ -187,6 +187,7 @@ class Recorder:
         self.upstreams = upstreams
         self.record = record
         self.faults = {}
+        self.asked = {}  # the newest body of each action
         recorder = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -221,6 +222,7 @@ class Recorder:
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         service, action, resource, seen = understand(handler.path, handler.headers, body)
         self.record.add(self.function, action, resource, seen)
+        self.asked[action] = body
         fault = next(self.faults.get(action, iter(())), None)
         if fault == DROPPED:
             handler.close_connection = True

@@ -7,9 +7,11 @@ is its logical id, its ARN is one of account 123456789012 in us-east-1.
 
 import copy
 import dataclasses
+import json
 import logging
 import pathlib
 import re
+import sys
 
 import boto3
 from samtranslator.parser.parser import Parser
@@ -332,3 +334,8 @@ def load(parameters=None):
     """The stack of template.yaml; parameters that are not given take their defaults."""
     text = (ROOT / "template.yaml").read_text()
     return Stack(transform(text, parameters), parameters)
+
+
+if __name__ == "__main__":
+    template = transform((ROOT / "template.yaml").read_text(), None)
+    json.dump(template, sys.stdout, indent=1)

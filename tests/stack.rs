@@ -1,0 +1,56 @@
+//! The template as CloudFormation reads it, beside what the code makes of it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use twofa::config::{
+    AccountConfig, Config, DirectoryConfig, PreTrafficConfig, RequestConfig, RotationConfig,
+    VerificationConfig,
+};
+
+/// The variables that a function reads, without those that Lambda sets for every function.
+fn read_by<C: Config>() -> BTreeSet<String> {
+    let names = |read: &dyn Fn(&dyn Fn(&str) -> Option<String>)| {
+        let names = RefCell::new(BTreeSet::new());
+        read(&|name: &str| {
+            names.borrow_mut().insert(name.to_owned());
+            None
+        });
+        names.into_inner()
+    };
+    let all = names(&|lookup| drop(C::from_lookup(lookup)));
+    let own = names(&|lookup| drop(AccountConfig::from_lookup(lookup)));
+    all.difference(&own).cloned().collect()
+}
+
+#[test]
+#[ignore = "needs TRANSFORMED_TEMPLATE, the file of what `.ci/stack.py` prints"]
+fn each_function_is_told_exactly_what_it_reads() {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the file is the gate's to choose"
+    )]
+    let file = std::env::var("TRANSFORMED_TEMPLATE").unwrap();
+    let template: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let resources = template["Resources"].as_object().unwrap();
+    let told = |function: &str| -> BTreeSet<String> {
+        let variables = &resources[function]["Properties"]["Environment"]["Variables"];
+        variables.as_object().unwrap().keys().cloned().collect()
+    };
+    let functions = [
+        ("RequestFunction", read_by::<RequestConfig>()),
+        ("ValidateFunction", read_by::<VerificationConfig>()),
+        ("TemplateFunction", read_by::<DirectoryConfig>()),
+        ("RotationFunction", read_by::<RotationConfig>()),
+        ("PreTrafficFunction", read_by::<PreTrafficConfig>()),
+    ];
+    for (function, read) in &functions {
+        assert_eq!(told(function), *read, "{function}");
+    }
+    let is_function = |resource: &&Value| resource["Type"] == "AWS::Lambda::Function";
+    let count = resources.values().filter(is_function).count();
+    assert_eq!(count, functions.len());
+}
