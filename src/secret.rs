@@ -204,6 +204,20 @@ impl Secret {
         kept.iter().all(|(new, old)| new.encode() == old.encode())
     }
 
+    /// Whether the keys are the same.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        let keys = |secret: &Self| {
+            [
+                secret.next.encode(),
+                secret.current.encode(),
+                secret.previous.encode(),
+                secret.recipient.encode(),
+            ]
+        };
+        keys(self) == keys(other)
+    }
+
     /// The digest that a new code is stored as.
     #[must_use]
     pub fn code_digest(&self, client: &ClientId, id: RequestId, code: &Code) -> Digest {

@@ -11,8 +11,8 @@ use crate::key::{self, NewKey};
 use crate::output::{Report, listed, pairs, table};
 use crate::place::{Place, client_id};
 use crate::settings::{
-    Bound, Change, Field, SettingOptions, changes, changes_json, changes_lines, fields, switch,
-    switch_name,
+    Bound, Change, Field, SettingOptions, changes, changes_json, changes_lines, fields, own_name,
+    switch, switch_name,
 };
 use crate::template;
 
@@ -115,7 +115,7 @@ async fn add(
     expires: Option<&str>,
     now: Timestamp,
 ) -> Result<Report, Error> {
-    let id = client_id(client)?;
+    let id = own_name(client_id(client)?).map_err(|error| Error::invalid("client", error))?;
     let mut faults = Faults::default();
     let (settings, balance) = options.read(&mut faults);
     if options.countries.is_none() {

@@ -51,7 +51,11 @@ pub(crate) fn read(source: &str, faults: &mut Faults) -> Result<Vec<ClientEntry>
     };
     let entries = clients.into_iter().filter_map(|(id, client)| {
         let path = join(&path, &id);
-        let id = faults.take(&path, ClientId::parse(&id));
+        let id = ClientId::parse(&id).map_err(|error| error.to_string());
+        let id = faults.take(
+            &path,
+            id.and_then(|id| settings::own_name(id).map_err(|error| error.to_string())),
+        );
         let table = table_of(client, &path, faults);
         Some(client_entry(id?, path, table?, faults))
     });

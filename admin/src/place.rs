@@ -125,6 +125,8 @@ pub(crate) struct Place {
     recipients: Option<Recipients>,
     usage: Option<Usage>,
     secrets: Option<Secrets>,
+    /// Who messages come from where a new template does not say.
+    pub(crate) default_sender: Option<String>,
 }
 
 /// The names of what a place has.
@@ -132,6 +134,7 @@ struct Names {
     directory: String,
     verifications: Option<String>,
     secret: Option<String>,
+    default_sender: Option<String>,
 }
 
 impl PlaceOptions {
@@ -158,6 +161,7 @@ impl PlaceOptions {
                 directory: directory.clone(),
                 verifications: self.verifications_table.clone(),
                 secret: self.secret.clone(),
+                default_sender: None,
             },
             (None, None) => return Err(PlaceError::Nowhere),
         };
@@ -206,6 +210,7 @@ impl PlaceOptions {
             directory,
             verifications: Some(verifications),
             secret: Some(secret),
+            default_sender: None,
         };
         Ok(Place::new(
             &laptop_config(dynamodb),
@@ -302,6 +307,7 @@ async fn outputs(config: &SdkConfig, stack: &str) -> Result<Names, PlaceError> {
         directory: output("DirectoryTable")?,
         verifications: Some(output("VerificationsTable")?),
         secret: Some(output("SecretArn")?),
+        default_sender: output("DefaultSenderId").ok(),
     })
 }
 
@@ -317,6 +323,7 @@ impl Place {
                 Secrets::new(client, id)
             }),
             directory: Directory::new(dynamodb, &names.directory),
+            default_sender: names.default_sender.clone(),
         }
     }
 

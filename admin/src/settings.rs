@@ -8,7 +8,7 @@ use clap::Args;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use thiserror::Error;
-use twofa::client::{Countries, Limits, Profile, Switch, Window};
+use twofa::client::{ClientId, Countries, Limits, Profile, Switch, Window};
 use twofa::phone::{Country, CountryError};
 
 use crate::error::Faults;
@@ -166,6 +166,8 @@ fn read<W, T>(
 /// What is wrong with a setting.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum SettingError {
+    #[error("must not begin like the clients of a deployment's check")]
+    Kept,
     #[error("must be 1 to {LONGEST_NAME} characters, and none of them a control character")]
     Name,
     #[error("must name at least one country, or '*' for all")]
@@ -191,6 +193,14 @@ pub(crate) enum SettingError {
     Count,
     #[error("{0:?} must be one of account, client, product, connection")]
     Switch(String),
+}
+
+/// A client's name that an operator may give.
+pub(crate) fn own_name(id: ClientId) -> Result<ClientId, SettingError> {
+    if id.is_pre_traffic() {
+        return Err(SettingError::Kept);
+    }
+    Ok(id)
 }
 
 /// The name of a client or template.

@@ -85,6 +85,7 @@ pub(crate) enum TemplateCommand {
 #[derive(Debug, Args)]
 pub(crate) struct TemplateOptions {
     /// Who the SMS comes from: 2-11 letters and digits, a short code, or a number
+    /// [default of `add`: the stack's `DefaultSenderId`]
     #[arg(long)]
     from: Option<String>,
     /// What it says, with ${code} once and any other ${placeholders}; -: standard input
@@ -149,10 +150,11 @@ async fn add(
     place: &Place,
     client: &str,
     name: &str,
-    options: TemplateOptions,
+    mut options: TemplateOptions,
     id: Option<&str>,
 ) -> Result<Report, Error> {
     let mut faults = Faults::default();
+    options.from = options.from.or_else(|| place.default_sender.clone());
     for (field, given) in [("from", &options.from), ("text", &options.text)] {
         if given.is_none() {
             faults.note(field, format!("must be said: --{field}"));

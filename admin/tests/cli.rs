@@ -307,6 +307,14 @@ async fn a_client_is_added_once() {
 }
 
 #[tokio::test]
+async fn the_names_of_a_deployments_check_are_not_given() {
+    let laptop = Laptop::start().await;
+    let add = ["client", "add", "pre-traffic-x", "--countries", "GB"];
+    let (code, error, fields) = laptop.refused(&add).await;
+    assert_eq!((code, fields), (2, vec!["client".to_owned()]), "{error}");
+}
+
+#[tokio::test]
 async fn only_what_is_said_is_changed() {
     let laptop = Laptop::start().await;
     laptop
@@ -1605,6 +1613,7 @@ async fn cloud_formation() -> SocketAddr {
                 ("DirectoryTable", DIRECTORY_TABLE),
                 ("VerificationsTable", VERIFICATIONS_TABLE),
                 ("SecretArn", SECRET),
+                ("DefaultSenderId", "Stacked"),
             ];
             ours.map(output).concat()
         } else if body.contains("StackName=other") {
@@ -1644,6 +1653,17 @@ async fn a_stack_tells_where_everything_is() {
     };
     let shown = stack("ours", &["recipient", "show", "--client", "demo", NUMBER]).await;
     assert_eq!(shown.json()["client"], "demo", "{}", shown.err);
+    let text = ["--text", "${code}"];
+    for (name, from, expected) in [
+        ("Plain", None, "Stacked"),
+        ("Other", Some("Other"), "Other"),
+    ] {
+        let mut add = vec!["template", "add", "demo", name];
+        add.extend(text);
+        add.extend(from.iter().flat_map(|from| ["--from", *from]));
+        let added = stack("ours", &add).await;
+        assert_eq!(added.json()["template"]["from"], expected, "{}", added.err);
+    }
     let ran = stack("none", &["client", "list"]).await;
     assert_eq!(ran.code, 3);
     assert!(ran.err.contains("there is no stack none"), "{}", ran.err);

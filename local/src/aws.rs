@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use twofa::phone::PhoneNumber;
@@ -37,19 +37,15 @@ pub fn endpoint(services: Services) -> Router {
 }
 
 async fn dispatch(State(services): State<Services>, headers: HeaderMap, body: Bytes) -> Response {
-    match headers.get("x-amz-target").map(HeaderValue::as_bytes) {
-        Some(target) => {
-            let target = String::from_utf8_lossy(target);
-            let operation = target.strip_prefix("secretsmanager.").unwrap_or_default();
-            services.vault.answer(operation, &body)
-        }
-        None => {
-            let fields = form_urlencoded::parse(&body).into_owned().collect();
-            match publish(&services.inbox, &fields) {
-                Ok(message_id) => published(&message_id),
-                Err(refusal) => refusal.into_response(),
-            }
-        }
+    if let Some(target) = headers.get("x-amz-target") {
+        let target = String::from_utf8_lossy(target.as_bytes());
+        let operation = target.strip_prefix("secretsmanager.").unwrap_or_default();
+        return services.vault.answer(operation, &body);
+    }
+    let fields = form_urlencoded::parse(&body).into_owned().collect();
+    match publish(&services.inbox, &fields) {
+        Ok(message_id) => published(&message_id),
+        Err(refusal) => refusal.into_response(),
     }
 }
 

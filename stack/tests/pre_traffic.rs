@@ -120,9 +120,8 @@ impl Stack {
         Box::pin(run(&event, &powers)).await.unwrap();
         server.abort();
         let reports = aws.reports.lock().unwrap().clone();
-        let [report] = &reports[..] else {
-            panic!("one report, not {reports:?}")
-        };
+        assert_eq!(reports.len(), 1, "{reports:?}");
+        let report = &reports[0];
         assert_eq!(report["deploymentId"], "d-1");
         assert_eq!(report["lifecycleEventHookExecutionId"], "hook-1");
         report["status"].as_str().unwrap().to_owned()

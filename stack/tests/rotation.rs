@@ -167,7 +167,8 @@ async fn a_second_rotation_waits_for_a_day() {
     let cloud = Cloud::start().await;
     cloud.rotate("first").await.unwrap();
     let once = cloud.backends.vault.current();
-    cloud.clock.advance(DAY - Duration::from_millis(1));
+    let almost = Duration::from_millis(86_400_000 - 1);
+    cloud.clock.advance(almost);
     let refused = cloud.rotate("second").await.unwrap_err();
     let until = START.plus(DAY);
     assert!(
@@ -202,6 +203,26 @@ async fn a_step_may_be_done_twice_and_a_rotation_given_up() {
         cloud.step(step, "version").await.unwrap();
     }
     assert!(cloud.secret().follows(&before));
+}
+
+#[tokio::test]
+async fn the_test_alone_passes_for_a_copy_and_for_nothing() {
+    let cloud = Cloud::start().await;
+    let before = cloud.backends.vault.current();
+    cloud.step(Step::TestSecret, "nothing").await.unwrap();
+    cloud
+        .secrets_manager
+        .put_secret_value()
+        .secret_id(SECRET)
+        .client_request_token("copy")
+        .secret_string(before.expose_secret())
+        .version_stages("AWSPENDING")
+        .send()
+        .await
+        .unwrap();
+    cloud.step(Step::TestSecret, "copy").await.unwrap();
+    let now = cloud.backends.vault.current();
+    assert_eq!(now.expose_secret(), before.expose_secret());
 }
 
 #[tokio::test]
