@@ -41,9 +41,11 @@ impl SendMark {
     /// The mark of the request `id` that was made at `at`.
     #[must_use]
     pub fn new(at: Timestamp, id: RequestId) -> Self {
-        const FRACTIONS: u64 = 1_000_000_000_000_000_000;
-        let fraction = id.low_bits() % (FRACTIONS - 1) + 1;
-        Self(format!("{}.{fraction:018}", at.as_millis() - 1))
+        const FRACTIONS: u64 = 100_000_000_000_000_000;
+        let fraction = id.low_bits() % FRACTIONS;
+        // The last digit is no zero: DynamoDB would leave it out, and the mark not know itself again.
+        let last = id.low_bits() / FRACTIONS % 9 + 1;
+        Self(format!("{}.{fraction:017}{last}", at.as_millis() - 1))
     }
 
     /// The moment of the send that is written as `number`.
