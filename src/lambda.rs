@@ -4,7 +4,12 @@ use std::io;
 
 use aws_credential_types::Credentials;
 use axum::Router;
+use data_encoding::BASE64;
+use http::header::HOST;
+use lambda_http::request::LambdaRequest;
+use lambda_http::{Adapter, LambdaEvent, lambda_runtime};
 use secrecy::ExposeSecret as _;
+use tower::ServiceExt as _;
 use tracing::level_filters::LevelFilter;
 
 use crate::admission::Admitter;
@@ -104,7 +109,33 @@ pub async fn template_powers() -> Result<TemplatePowers, StartError> {
 /// # Errors
 /// When Lambda's runtime API cannot be reached.
 pub async fn serve(endpoint: Router) -> Result<(), StartError> {
-    lambda_http::run(endpoint).await
+    let endpoint = Adapter::from(endpoint);
+    let readable = |event: LambdaEvent<_>| LambdaEvent::new(readable(event.payload), event.context);
+    lambda_runtime::run(endpoint.map_request(readable)).await
+}
+
+/// The event without what the process would end over: `lambda_http` makes a URI of path, query, host
+/// and `X-Forwarded-Proto`, and bytes of the body, and panics where it cannot. Some of it is as the
+/// caller wrote it, such as a query of `?a=<`. The API reads the path and the body alone.
+#[must_use]
+pub fn readable(mut event: LambdaRequest) -> LambdaRequest {
+    if let LambdaRequest::ApiGatewayV2(request) = &mut event {
+        request.raw_query_string = None;
+        request.request_context.domain_name = None;
+        request.headers.remove(HOST);
+        let path = request.raw_path.get_or_insert_default();
+        if !path.starts_with('/') {
+            path.insert(0, '/');
+        }
+        if let Some(body) = request.body.as_mut().filter(|_| request.is_base64_encoded) {
+            // Written anew, since not every decoder takes all that another does.
+            match BASE64.decode(body.as_bytes()) {
+                Ok(bytes) => *body = BASE64.encode(&bytes),
+                Err(_) => request.is_base64_encoded = false,
+            }
+        }
+    }
+    event
 }
 
 /// The account that Lambda says the function runs in.

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::body::to_bytes;
+use lambda_http::request::LambdaRequest;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use twofa::http::{request_endpoint, template_endpoint, validate_endpoint};
+use twofa::lambda::readable;
 use twofa::message_service::MessageService;
 use twofa_local::cloud;
 
@@ -15,7 +17,8 @@ use crate::second_engine::told;
 
 /// Hands `event` to the function, and returns the status and the body.
 async fn invoke(function: Router, event: &Value) -> (u16, Value) {
-    let request = lambda_http::request::from_str(&event.to_string()).unwrap();
+    let event: LambdaRequest = serde_json::from_str(&event.to_string()).unwrap();
+    let request = lambda_http::Request::from(readable(event));
     let response = function.oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -89,6 +92,32 @@ async fn every_sample_event_has_the_outcome_that_its_name_tells() {
     }
     assert_eq!(names.len(), 12);
     assert_eq!(app.messages().len(), 3);
+}
+
+#[tokio::test]
+async fn what_no_uri_can_hold_does_not_end_the_function() {
+    let app = App::start().await;
+    for (field, value) in [
+        ("rawQueryString", "a=<b> c"),
+        ("rawPath", "/api/v1.0/2fa/template?a=<b> c"),
+    ] {
+        let mut event = event("template.json");
+        event[field] = json!(value);
+        assert_eq!(invoke(template(&app), &event).await.0, 200, "{field}");
+    }
+    for (header, value) in [("host", "a b"), ("x-forwarded-proto", "a b")] {
+        let mut event = event("template.json");
+        event["requestContext"]["domainName"] = json!("twofa.example");
+        event["headers"][header] = json!(value);
+        assert_eq!(invoke(template(&app), &event).await.0, 200, "{header}");
+    }
+    let mut no_path = event("template.json");
+    no_path["rawPath"] = json!(":x");
+    assert_eq!(invoke(template(&app), &no_path).await.0, 404);
+    let mut no_base64 = event("request-base64.json");
+    no_base64["body"] = json!("eyI=eyI=?");
+    let (status, body) = invoke(request(&app), &no_base64).await;
+    assert!(status == 400 && invalid(&[""], &body), "{status} {body}");
 }
 
 #[tokio::test]
