@@ -24,7 +24,7 @@ CLIENTS = {
     "narrow": {"limits": {"windows": [{"sends": 1, "seconds": 600}]}},
     "daily": {"limits": {**ROOMY, "per_second": 9, "per_day": 1}},
     "prepaid": {"prepaid": True},
-    "old": {},
+    "old": {"limits": {**ROOMY, "per_day": 1000}},
     "abroad": {"countries": ["US"]},
 }
 # Another instance of a function: its binary and the variables that differ.

@@ -4,10 +4,12 @@
 use crate::aws::AwsError;
 use crate::client::{Client, ClientId};
 use crate::clock::Timestamp;
+use crate::entropy::EntropyError;
 use crate::metrics::{self, Limit};
 use crate::secret::Digest;
-use crate::store::{Account, Admission, Caps, Charge, Recipients, SendMark, Taken, Usage};
-use crate::verification::RequestId;
+use crate::store::{
+    Account, Admission, Caps, Charge, Receipt, Recipients, SendMark, Slip, Taken, Usage,
+};
 
 /// What lets requests in.
 #[derive(Clone, Debug)]
@@ -32,6 +34,9 @@ struct Bill<'a> {
     recipient: Digest,
     mark: SendMark,
     charge: Charge,
+    caps: Caps,
+    slip: &'a Slip,
+    earlier: &'a [Receipt],
 }
 
 /// Why a request was not let in; nothing is taken.
@@ -93,11 +98,20 @@ impl Admitter {
         self.allow_test_numbers
     }
 
+    /// What a call that begins `now` knows its charges by.
+    ///
+    /// # Errors
+    /// When there are no random numbers.
+    pub fn slip(&self, now: Timestamp) -> Result<Slip, EntropyError> {
+        self.usage.slip(now)
+    }
+
     /// Lets the request `id` of `client` in, whose SMS has that many parts: two writes side by side,
     /// three if the stack has a cap.
     ///
-    /// What a request takes is marked with its id and `at`, the moment it was made first: a call that
-    /// takes a dead one over takes nothing twice.
+    /// What a request takes of its recipient is marked with its id and `at`, the moment it was made
+    /// first, and what it takes of the client and the stack with the receipt of `slip`. A call that
+    /// takes over dead ones has theirs too, as `earlier`, and takes nothing twice.
     ///
     /// # Errors
     /// Why it was not let in.
@@ -105,33 +119,30 @@ impl Admitter {
         &self,
         client: &'a Client,
         recipient: Digest,
-        id: RequestId,
-        parts: usize,
-        at: Timestamp,
+        charge: Charge,
+        (slip, earlier): (&'a Slip, &'a [Receipt]),
         now: Timestamp,
     ) -> Result<Admitted<'a>, Refused> {
         let limits = &client.profile.limits;
         let bill = Bill {
             client: &client.id,
             recipient,
-            mark: SendMark::new(at, id),
-            charge: Charge {
-                at,
-                id,
-                parts,
-                prepaid: client.profile.prepaid,
+            mark: SendMark::new(charge.at, charge.id),
+            charge,
+            caps: Caps {
+                per_second: limits.per_second,
+                per_day: limits.per_day,
+                parts_per_day: None,
             },
-        };
-        let caps = Caps {
-            per_second: limits.per_second,
-            per_day: limits.per_day,
-            parts_per_day: None,
+            slip,
+            earlier,
         };
         let account = Account::Client(&client.id);
         let (sent_to, charged, capped) = tokio::join!(
             self.recipients
                 .admit(recipient, limits, client.max_attempts(), &bill.mark, now),
-            self.usage.charge(account, bill.charge, caps),
+            self.usage
+                .charge(account, bill.charge, bill.caps, slip, earlier),
             self.charge_stack(&bill),
         );
         let (Ok(Admission::Admitted { failures }), Ok(Taken::Taken), Ok(Taken::Taken)) =
@@ -148,33 +159,40 @@ impl Admitter {
     }
 
     async fn charge_stack(&self, bill: &Bill<'_>) -> Result<Taken, AwsError> {
-        let Some(cap) = self.daily_part_cap else {
+        let Some(caps) = self.stack_caps() else {
             return Ok(Taken::Taken);
         };
-        let caps = Caps {
-            parts_per_day: Some(cap),
-            ..Caps::default()
-        };
+        let charge = bill.stack_charge();
         self.usage
-            .charge(Account::Stack, bill.stack_charge(), caps)
+            .charge(Account::Stack, charge, caps, bill.slip, bill.earlier)
             .await
+    }
+
+    fn stack_caps(&self) -> Option<Caps> {
+        let parts_per_day = Some(self.daily_part_cap?);
+        Some(Caps {
+            parts_per_day,
+            ..Caps::default()
+        })
     }
 
     /// Gives back what of `bill` was taken: the marks tell.
     async fn give_back(&self, bill: &Bill<'_>) {
         let account = Account::Client(bill.client);
+        let (slip, earlier) = (bill.slip, bill.earlier);
+        let in_doubt = slip.is_in_doubt();
         let (sent_to, charged, capped) = tokio::join!(
             self.recipients.give_back(bill.recipient, &bill.mark),
-            self.usage.give_back(account, bill.charge),
+            self.usage
+                .give_back(account, bill.charge, bill.caps, slip, earlier, in_doubt),
             async {
-                match self.daily_part_cap {
-                    Some(_) => {
-                        self.usage
-                            .give_back(Account::Stack, bill.stack_charge())
-                            .await
-                    }
-                    None => Ok(()),
-                }
+                let Some(caps) = self.stack_caps() else {
+                    return Ok(());
+                };
+                let charge = bill.stack_charge();
+                self.usage
+                    .give_back(Account::Stack, charge, caps, slip, earlier, in_doubt)
+                    .await
             },
         );
         for error in [sent_to, charged, capped]

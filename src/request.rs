@@ -21,7 +21,10 @@ use crate::metrics::{self, Step, timed};
 use crate::phone::{PhoneError, PhoneNumber};
 use crate::secret::{Digest, Secret, Seed};
 use crate::sms::{Sms, TooManyParts};
-use crate::store::{Attempt, Claim, Earlier, NewVerification, Progress, Stored, Verifications};
+use crate::store::{
+    Attempt, Charge, Claim, Earlier, NewVerification, Progress, Receipt, Slip, Stored,
+    Verifications,
+};
 use crate::template::{MissingParameters, Template, TemplateId};
 use crate::verification::{IdempotencyKey, RequestId};
 
@@ -194,6 +197,8 @@ struct Draft {
     digest: Digest,
     /// When the request was made: of a request taken over, when it was made first.
     at: Timestamp,
+    /// Of a request taken over: what the dead calls know their charges by.
+    earlier: Vec<Receipt>,
 }
 
 /// Makes a code for `order`, stores it, sends it and marks it as sent.
@@ -305,7 +310,8 @@ async fn once(plan: &Plan<'_>, tools: Tools<'_>) -> Result<Outcome, RequestError
         Code::random(plan.template.code_length)?
     };
     let draft = plan.draft(&code, plan.now, tools.secret)?;
-    let admitted = match plan.admit(&draft, tools).await {
+    let slip = tools.admitter.slip(plan.now)?;
+    let admitted = match plan.admit(&draft, &slip, tools).await {
         Ok(admitted) => admitted,
         Err(refused) => return refused.into_outcome(),
     };
@@ -326,10 +332,12 @@ async fn repeatable(
     let owner = Attempt::random()?;
     let (seed, code) = plan.seeded(tools.secret)?;
     let mut draft = plan.draft(&code, plan.now, tools.secret)?;
+    let slip = tools.admitter.slip(plan.now)?;
     let claim = Claim {
         body,
         seed,
         owner: &owner,
+        receipt: slip.receipt(),
         lease_until: plan.now.plus(LEASE),
     };
     let new = plan.verification(&draft, Some(claim));
@@ -346,13 +354,10 @@ async fn repeatable(
         };
         let revived = match plan.revive(&earlier, tools.secret)? {
             Some(revived) => {
-                let id = plan.id;
-                let until = claim.lease_until;
-                let taken = tools
+                let resumed = tools
                     .verifications
-                    .resume(id, &earlier, &owner, until, revived.at)
-                    .await?;
-                taken.then_some(revived)
+                    .resume(plan.id, &earlier, claim, revived.at);
+                resumed.await?.then_some(revived)
             }
             None => match tools.verifications.store_over(&earlier, new).await? {
                 Stored::New => Some(draft),
@@ -361,7 +366,7 @@ async fn repeatable(
         };
         draft = revived.ok_or(running)?;
     }
-    match plan.admit(&draft, tools).await {
+    match plan.admit(&draft, &slip, tools).await {
         Ok(admitted) => plan.send(&draft, admitted, tools).await,
         Err(refused) => {
             plan.kill(&draft, refused.rejection(), tools).await?;
@@ -412,6 +417,7 @@ impl Plan<'_> {
             sms,
             digest: secret.code_digest(&self.client.id, self.id, code),
             at,
+            earlier: Vec::new(),
         })
     }
 
@@ -435,6 +441,7 @@ impl Plan<'_> {
         };
         Ok(Some(Draft {
             digest,
+            earlier: earlier.receipts(),
             ..self.draft(&code, at, secret)?
         }))
     }
@@ -452,19 +459,25 @@ impl Plan<'_> {
         }
     }
 
-    async fn admit(&self, draft: &Draft, tools: Tools<'_>) -> Result<Admitted<'_>, Refused> {
+    async fn admit<'b>(
+        &'b self,
+        draft: &'b Draft,
+        slip: &'b Slip,
+        tools: Tools<'_>,
+    ) -> Result<Admitted<'b>, Refused> {
         if self.is_test {
             return Ok(Admitted::free());
         }
-        let parts = draft.sms.parts();
-        let admitted = tools.admitter.admit(
-            self.client,
-            self.recipient,
-            self.id,
-            parts,
-            draft.at,
-            self.now,
-        );
+        let charge = Charge {
+            at: draft.at,
+            id: self.id,
+            parts: draft.sms.parts(),
+            prepaid: self.client.profile.prepaid,
+        };
+        let slips = (slip, &*draft.earlier);
+        let admitted = tools
+            .admitter
+            .admit(self.client, self.recipient, charge, slips, self.now);
         timed(Step::Admit, admitted).await
     }
 

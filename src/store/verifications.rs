@@ -1,7 +1,7 @@
 //! The verifications: one item for each code on its way, gone a day after the code.
 //!
 //! `{ id, client, recipient, state, code#<digest>: "verified", attempts, max_attempts, expires_at, ttl }`
-//! and, for a request that may be repeated, `{ at, body, seed, owner, lease_until }`.
+//! and, for a request that may be repeated, `{ at, body, seed, owner, receipts, lease_until }`.
 //!
 //! The code's digest is the *name* of an attribute, so that one conditional write counts a guess,
 //! compares it and consumes the code: `if_not_exists(<digest of the guess>, state)` is `"verified"`
@@ -26,6 +26,7 @@ use crate::entropy::{self, EntropyError};
 use crate::secret::{Digest, GuessDigests, Seed};
 use crate::verification::RequestId;
 
+use super::receipt::Receipt;
 use super::value::{integer, number, refused, text};
 
 /// How long an item is kept past its code's end: the wire contract's memory of a repeated call.
@@ -83,6 +84,8 @@ pub struct Claim<'a> {
     pub seed: Seed,
     /// The call that works on it.
     pub owner: &'a Attempt,
+    /// What the call knows its charges by.
+    pub receipt: &'a Receipt,
     /// Until when no other call may take it over.
     pub lease_until: Timestamp,
 }
@@ -155,6 +158,20 @@ impl Earlier {
         Seed::decode(self.text("seed"))
     }
 
+    /// What it knows the charges by that it may have taken; one that gave up has given all back.
+    #[must_use]
+    pub fn receipts(&self) -> Vec<Receipt> {
+        if self.progress() != Progress::Stored {
+            return Vec::new();
+        }
+        let written = self.0.get("receipts").and_then(|value| value.as_l().ok());
+        let texts = written
+            .into_iter()
+            .flatten()
+            .filter_map(|one| one.as_s().ok());
+        texts.filter_map(|one| Receipt::read(one)).collect()
+    }
+
     /// Whether its code has this digest.
     #[must_use]
     pub fn has_code(&self, code: Digest) -> bool {
@@ -169,6 +186,11 @@ impl Earlier {
     fn moment(&self, name: &str) -> Timestamp {
         Timestamp::from_millis(integer(self.0.get(name)).unwrap_or_default())
     }
+}
+
+fn receipts<'a>(receipts: impl IntoIterator<Item = &'a Receipt>) -> AttributeValue {
+    let receipts = receipts.into_iter().map(|one| text(one.as_str()));
+    AttributeValue::L(receipts.collect())
 }
 
 /// The name of one call of validate, by which it knows its own write again.
@@ -274,6 +296,7 @@ impl Verifications {
                 .item("body", text(claim.body.encode()))
                 .item("seed", text(claim.seed.encode()))
                 .item("owner", text(claim.owner.as_str()))
+                .item("receipts", receipts([claim.receipt]))
                 .item("lease_until", number(claim.lease_until.as_millis()));
         }
         put
@@ -323,14 +346,17 @@ impl Verifications {
         &self,
         id: RequestId,
         earlier: &Earlier,
-        owner: &Attempt,
-        lease_until: Timestamp,
+        claim: Claim<'_>,
         at: Timestamp,
     ) -> Result<bool, AwsError> {
+        let (owner, lease_until) = (claim.owner, claim.lease_until);
+        let earlier_receipts = earlier.receipts();
+        let all = earlier_receipts.iter().chain([claim.receipt]);
         let written = self
             .update(id)
             .update_expression(
-                "SET #state = :stored, #owner = :owner, lease_until = :until, #at = :at",
+                "SET #state = :stored, #owner = :owner, lease_until = :until, #at = :at, \
+                 receipts = :receipts",
             )
             .condition_expression("#state = :state AND lease_until = :lease")
             .expression_attribute_names("#at", "at")
@@ -339,6 +365,7 @@ impl Verifications {
             .expression_attribute_values(":owner", text(owner.as_str()))
             .expression_attribute_values(":until", number(lease_until.as_millis()))
             .expression_attribute_values(":at", number(at.as_millis()))
+            .expression_attribute_values(":receipts", receipts(all))
             .expression_attribute_values(":state", text(earlier.text("state")))
             .expression_attribute_values(":lease", number(earlier.lease_until().as_millis()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)

@@ -24,5 +24,6 @@ mod races;
 mod requests;
 mod second_engine;
 mod store;
+mod usage;
 mod validations;
 mod wire;

@@ -5,8 +5,8 @@ use serde_json::json;
 use twofa::client::{ClientId, Limits, Profile, Window};
 use twofa::secret::{Digest, Seed};
 use twofa::store::{
-    Account, Admission, Attempt, Claim, NewVerification, Progress, SendMark, Stored, Usage,
-    Verifications,
+    Account, Admission, Attempt, Claim, NewVerification, Progress, Receipt, SendMark, Stored,
+    Usage, Verifications,
 };
 use twofa::template::TemplateId;
 use twofa::verification::RequestId;
@@ -31,6 +31,7 @@ fn claimed<'a>(
     client: &'a ClientId,
     code: Digest,
     owner: &'a Attempt,
+    receipt: &'a Receipt,
 ) -> NewVerification<'a> {
     NewVerification {
         id,
@@ -44,6 +45,7 @@ fn claimed<'a>(
             body: code,
             seed: Seed::random().unwrap(),
             owner,
+            receipt,
             lease_until: START.plus(MINUTE),
         }),
     }
@@ -123,7 +125,10 @@ async fn a_send_is_given_back_though_others_came_before_it() {
         ..Limits::default()
     };
     let later = START.plus(MINUTE);
-    let marks = [START, later].map(|at| SendMark::new(at, RequestId::random().unwrap()));
+    // A number whose last digit is a zero is read back without it.
+    let ids = ["00000000-0000-4000-8000-00000000000c", LOGIN];
+    let ids = ids.map(|id| RequestId::parse(id).unwrap());
+    let marks = [SendMark::new(START, ids[0]), SendMark::new(later, ids[1])];
     for (mark, at) in marks.iter().zip([START, later]) {
         let admission = recipients.admit(digest, &limits, 5, mark, at).await;
         assert_eq!(admission.unwrap(), Admission::Admitted { failures: 0 });
@@ -137,23 +142,47 @@ async fn of_two_calls_that_take_over_a_request_one_does() {
     let app = App::start().await;
     let verifications = app.fresh_powers().verifications;
     let (id, client) = (RequestId::random().unwrap(), demo());
+    let slip = app.fresh_powers().admitter.slip(START).unwrap();
     let [dead, first, second] = [(); 3].map(|()| Attempt::random().unwrap());
-    let new = claimed(id, &client, digest(&app, "code").await, &dead);
+    let new = claimed(
+        id,
+        &client,
+        digest(&app, "code").await,
+        &dead,
+        slip.receipt(),
+    );
     assert!(matches!(
         verifications.store(new).await.unwrap(),
         Stored::New
     ));
-    let other = claimed(id, &client, digest(&app, "other code").await, &first);
+    let other = claimed(
+        id,
+        &client,
+        digest(&app, "other code").await,
+        &first,
+        slip.receipt(),
+    );
     let Stored::Met(earlier) = verifications.store(other).await.unwrap() else {
         panic!("the name is taken")
     };
 
     let lease = START.plus(2 * MINUTE);
     for (owner, taken) in [(&first, true), (&second, false), (&first, true)] {
-        let resumed = verifications.resume(id, &earlier, owner, lease, START);
+        let claim = Claim {
+            owner,
+            lease_until: lease,
+            ..new.claim.unwrap()
+        };
+        let resumed = verifications.resume(id, &earlier, claim, START);
         assert_eq!(resumed.await.unwrap(), taken);
     }
-    let over = claimed(id, &client, digest(&app, "other code").await, &second);
+    let over = claimed(
+        id,
+        &client,
+        digest(&app, "other code").await,
+        &second,
+        slip.receipt(),
+    );
     let Stored::Met(current) = verifications.store_over(&earlier, over).await.unwrap() else {
         panic!("it is taken over")
     };
@@ -169,13 +198,26 @@ async fn a_code_that_was_sent_is_not_rejected_any_more() {
     let app = App::start().await;
     let verifications: Verifications = app.fresh_powers().verifications;
     let (id, client) = (RequestId::random().unwrap(), demo());
+    let slip = app.fresh_powers().admitter.slip(START).unwrap();
     let owner = Attempt::random().unwrap();
-    let new = claimed(id, &client, digest(&app, "code").await, &owner);
+    let new = claimed(
+        id,
+        &client,
+        digest(&app, "code").await,
+        &owner,
+        slip.receipt(),
+    );
     verifications.store(new).await.unwrap();
     verifications.mark_sent(id, "message", 0).await.unwrap();
     let rejected = verifications.reject(id, new.code, "SMS_REJECTED").await;
     rejected.unwrap();
-    let other = claimed(id, &client, digest(&app, "other code").await, &owner);
+    let other = claimed(
+        id,
+        &client,
+        digest(&app, "other code").await,
+        &owner,
+        slip.receipt(),
+    );
     let Stored::Met(earlier) = verifications.store(other).await.unwrap() else {
         panic!("the name is taken")
     };
