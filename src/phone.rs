@@ -80,8 +80,13 @@ impl PhoneNumber {
             return Err(PhoneError::Prefix);
         }
         let region = number.get_region_code().ok_or(PhoneError::Prefix)?;
+        let e164 = number.format_as(PhoneNumberFormat::E164).into_owned();
+        // A trunk prefix may have been all that made it long enough.
+        if !DIGITS.contains(&(e164.len() - 1)) {
+            return Err(PhoneError::Address);
+        }
         Ok(Self {
-            e164: number.format_as(PhoneNumberFormat::E164).into_owned(),
+            e164,
             country: Country::from(region),
         })
     }
@@ -194,6 +199,7 @@ mod tests {
             "44+7400123456",
             "+４４７４００１２３４５６",
             "+٤٤٧٤٠٠١٢٣٤٥٦",
+            "+49 (0)40 8248",
         ];
         for written in address {
             assert_eq!(read(written), Err(PhoneError::Address), "{written}");
