@@ -199,6 +199,8 @@ struct Draft {
     at: Timestamp,
     /// Of a request taken over: what the dead calls know their charges by.
     earlier: Vec<Receipt>,
+    /// Of a request that may be repeated: the call that works on it.
+    owner: Option<Attempt>,
 }
 
 /// Makes a code for `order`, stores it, sends it and marks it as sent.
@@ -332,6 +334,7 @@ async fn repeatable(
     let owner = Attempt::random()?;
     let (seed, code) = plan.seeded(tools.secret)?;
     let mut draft = plan.draft(&code, plan.now, tools.secret)?;
+    draft.owner = Some(owner.clone());
     let slip = tools.admitter.slip(plan.now)?;
     let claim = Claim {
         body,
@@ -365,6 +368,7 @@ async fn repeatable(
             },
         };
         draft = revived.ok_or(running)?;
+        draft.owner = Some(owner.clone());
     }
     match plan.admit(&draft, &slip, tools).await {
         Ok(admitted) => plan.send(&draft, admitted, tools).await,
@@ -418,6 +422,7 @@ impl Plan<'_> {
             digest: secret.code_digest(&self.client.id, self.id, code),
             at,
             earlier: Vec::new(),
+            owner: None,
         })
     }
 
@@ -551,14 +556,14 @@ impl Plan<'_> {
         rejection: Option<Rejection>,
         tools: Tools<'_>,
     ) -> Result<(), AwsError> {
+        let (code, owner) = (draft.digest, draft.owner.as_ref());
+        let verifications = tools.verifications;
         let killed = match rejection {
             Some(reason) => {
-                tools
-                    .verifications
-                    .reject(self.id, draft.digest, reason.code())
-                    .await
+                let reason = reason.code();
+                verifications.reject(self.id, code, owner, reason).await
             }
-            None => tools.verifications.pause(self.id, draft.digest).await,
+            None => verifications.pause(self.id, code, owner).await,
         };
         if let Err(error) = &killed {
             tracing::error!(%error, "an unsent code could not be killed; it dies at its end");

@@ -398,30 +398,42 @@ impl Verifications {
         while_stored(update, None).await
     }
 
-    /// Kills a code whose request is rejected, and forgets its digest: one write.
+    /// Kills a code whose request is rejected, and forgets its digest: one write. Only the `owner` of
+    /// a request that may be repeated does so: a call that took it over may have sent the same code.
     ///
     /// # Errors
     /// When DynamoDB does not take it.
-    pub async fn reject(&self, id: RequestId, code: Digest, reason: &str) -> Result<(), AwsError> {
+    pub async fn reject(
+        &self,
+        id: RequestId,
+        code: Digest,
+        owner: Option<&Attempt>,
+        reason: &str,
+    ) -> Result<(), AwsError> {
         let update = self
             .update(id)
             .update_expression("SET #state = :rejected, reason = :reason REMOVE #code")
             .expression_attribute_values(":rejected", text(REJECTED))
             .expression_attribute_values(":reason", text(reason));
-        while_stored(update, Some(code)).await
+        while_stored(update, Some((code, owner))).await
     }
 
     /// Kills a code whose message was not sent for a passing reason, if it is stored: one write. The
-    /// same request may come again and revive it at once.
+    /// same request may come again and revive it at once. As with [`Self::reject`], its `owner` does.
     ///
     /// # Errors
     /// When DynamoDB does not take it.
-    pub async fn pause(&self, id: RequestId, code: Digest) -> Result<(), AwsError> {
+    pub async fn pause(
+        &self,
+        id: RequestId,
+        code: Digest,
+        owner: Option<&Attempt>,
+    ) -> Result<(), AwsError> {
         let update = self
             .update(id)
             .update_expression("SET #state = :paused")
             .expression_attribute_values(":paused", text(PAUSED));
-        while_stored(update, Some(code)).await
+        while_stored(update, Some((code, owner))).await
     }
 
     /// Counts, compares and consumes a guess: one write, whatever comes of it.
@@ -485,16 +497,22 @@ impl Verifications {
 }
 
 /// Carries out `update` if the code is stored and nothing more is known of it; else nothing, as
-/// when its own write has landed before. With a `code`, only if it is this one: never another's of
-/// the same name.
+/// when its own write has landed before. With a `code`, only if it is this one, and still its owner's
+/// if it has one: never another's of the same name.
 async fn while_stored(
     mut update: UpdateItemFluentBuilder,
-    code: Option<Digest>,
+    code: Option<(Digest, Option<&Attempt>)>,
 ) -> Result<(), AwsError> {
     let mut condition = String::from("#state = :stored");
-    if let Some(code) = code {
+    if let Some((code, owner)) = code {
         condition += " AND attribute_exists(#code)";
         update = update.expression_attribute_names("#code", code_attribute(code));
+        if let Some(owner) = owner {
+            condition += " AND #owner = :owner";
+            update = update
+                .expression_attribute_names("#owner", "owner")
+                .expression_attribute_values(":owner", text(owner.as_str()));
+        }
     }
     let written = update
         .condition_expression(condition)

@@ -209,7 +209,9 @@ async fn a_code_that_was_sent_is_not_rejected_any_more() {
     );
     verifications.store(new).await.unwrap();
     verifications.mark_sent(id, "message", 0).await.unwrap();
-    let rejected = verifications.reject(id, new.code, "SMS_REJECTED").await;
+    let rejected = verifications
+        .reject(id, new.code, Some(&owner), "SMS_REJECTED")
+        .await;
     rejected.unwrap();
     let other = claimed(
         id,
@@ -223,4 +225,39 @@ async fn a_code_that_was_sent_is_not_rejected_any_more() {
     };
     assert_eq!(earlier.progress(), Progress::Accepted);
     assert!(earlier.has_code(new.code));
+}
+
+#[tokio::test]
+async fn a_code_that_was_taken_over_is_not_killed_by_the_call_before() {
+    let app = App::start().await;
+    let verifications = app.fresh_powers().verifications;
+    let (id, client) = (RequestId::random().unwrap(), demo());
+    let slip = app.fresh_powers().admitter.slip(START).unwrap();
+    let [first, second] = [(); 2].map(|()| Attempt::random().unwrap());
+    let code = digest(&app, "code").await;
+    let new = claimed(id, &client, code, &first, slip.receipt());
+    verifications.store(new).await.unwrap();
+    let other_code = digest(&app, "other code").await;
+    let other = claimed(id, &client, other_code, &second, slip.receipt());
+    let met = async || match verifications.store(other).await.unwrap() {
+        Stored::Met(earlier) => earlier,
+        Stored::New => panic!("it is stored"),
+    };
+    verifications.pause(id, code, Some(&first)).await.unwrap();
+    let paused = met().await;
+    assert_eq!(paused.progress(), Progress::Paused);
+    let claim = Claim {
+        owner: &second,
+        lease_until: START.plus(2 * MINUTE),
+        ..new.claim.unwrap()
+    };
+    let resumed = verifications.resume(id, &paused, claim, START);
+    assert!(resumed.await.unwrap());
+    // The first call's writes, which the network had held.
+    verifications.pause(id, code, Some(&first)).await.unwrap();
+    let late = verifications.reject(id, code, Some(&first), "LATE");
+    late.await.unwrap();
+    assert_eq!(met().await.progress(), Progress::Stored);
+    verifications.pause(id, code, Some(&second)).await.unwrap();
+    assert_eq!(met().await.progress(), Progress::Paused);
 }
