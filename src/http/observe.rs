@@ -3,8 +3,8 @@
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::HeaderValue;
 use http::header::{CACHE_CONTROL, HeaderName};
+use http::{HeaderValue, Method};
 use lambda_http::RequestExt as _;
 use tracing::Instrument as _;
 use tracing::field::Empty;
@@ -38,7 +38,7 @@ pub(super) async fn observe(
     let span = tracing::info_span!(
         "call",
         call_id,
-        method = request.method().as_str(),
+        method = method(request.method()),
         path,
         client = Empty,
         request_id = Empty,
@@ -73,6 +73,22 @@ pub(super) async fn observe(
         headers.insert(X_REQUEST_ID, call_id);
     }
     response
+}
+
+/// The method, if it is one of HTTP's own (RFC 9110 §9.3, RFC 5789): any other is the caller's own text.
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::CONNECT => "CONNECT",
+        Method::DELETE => "DELETE",
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::TRACE => "TRACE",
+        _ => "other",
+    }
 }
 
 /// The endpoint of a route: the last part of its path.

@@ -111,6 +111,17 @@ async fn no_code_key_or_number_is_stored_logged_or_answered() {
 }
 
 #[tokio::test]
+async fn a_method_that_is_the_callers_own_text_is_not_logged() {
+    let app = App::start().await;
+    let method = reqwest::Method::from_bytes(NUMBER.as_bytes()).unwrap();
+    let answer = app.call(method, REQUEST, &[], "").await;
+    answer.is_refusal(405, "METHOD_NOT_ALLOWED");
+    let lines = log::lines(|line| line["outcome"] == "METHOD_NOT_ALLOWED");
+    assert_eq!(lines[0]["span"]["method"], "other");
+    assert!(!log::text().contains(&NUMBER[1..]), "{}", log::text());
+}
+
+#[tokio::test]
 async fn every_call_is_one_line_of_json() {
     let app = App::start().await;
     let sent = app.send().await;
