@@ -146,6 +146,39 @@ async fn versions_that_work_get_traffic_and_nobody_gets_an_sms() {
     assert_eq!(stack.clients().await, 0, "the check cleans up");
 }
 
+/// A version of `validate` that has these answers: to the wrong code, to the right one, and to it again.
+fn answering(wrong: &'static str, right: &'static str, again: &'static str) -> Router {
+    let rights = Arc::new(Mutex::new([right, again].into_iter()));
+    let answer = async move |body: String| {
+        let status = if body.contains(r#""code":"x""#) {
+            Some(wrong)
+        } else {
+            rights.lock().unwrap().next()
+        };
+        let code = match status {
+            Some("not_found") | None => StatusCode::NOT_FOUND,
+            Some(_) => StatusCode::OK,
+        };
+        (code, Json(json!({ "status": status }))).into_response()
+    };
+    Router::new().fallback(answer)
+}
+
+#[tokio::test]
+async fn a_version_that_compares_wrongly_gets_none() {
+    for (wrong, right, again, expected) in [
+        ("not_matched", "success", "not_found", "Succeeded"),
+        ("success", "success", "not_found", "Failed"),
+        ("not_matched", "not_matched", "not_found", "Failed"),
+        ("not_matched", "success", "success", "Failed"),
+    ] {
+        let mut stack = Stack::start().await;
+        let validate = answering(wrong, right, again);
+        stack.functions.insert("validate", validate);
+        assert_eq!(stack.check().await, expected, "{wrong}, {right}, {again}");
+    }
+}
+
 #[tokio::test]
 async fn a_version_that_does_not_work_gets_none() {
     let always = |status: u16, body: Value| {
