@@ -1,0 +1,67 @@
+//! Headers of a call, a line each, with a body that is valid.
+
+#![no_main]
+
+use axum::body::Body;
+use http::{HeaderName, HeaderValue, Request};
+use libfuzzer_sys::{Corpus, fuzz_target};
+use serde_json::json;
+use twofa_fuzz::{call, demo};
+
+/// It names no request: AWS has nothing to do with the answer.
+const QUESTION: &str = r#"{"code":"123456","request_id":""}"#;
+
+/// The values of all headers of this name.
+fn all<'a>(headers: &'a http::HeaderMap, name: &str) -> Vec<&'a [u8]> {
+    headers
+        .get_all(name)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect()
+}
+
+fuzz_target!(|bytes: &[u8]| -> Corpus {
+    let mut request = Request::post("/v1.0/2fa/validate")
+        .body(Body::from(QUESTION))
+        .unwrap();
+    let headers = request.headers_mut();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            return Corpus::Reject;
+        };
+        let name = HeaderName::from_bytes(&line[..colon]);
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Corpus::Reject;
+        };
+        headers.append(name, value);
+    }
+    let is_demo = all(headers, "x-api-key") == [demo::API_KEY.as_bytes()];
+    let names_itself = match &all(headers, "idempotency-key")[..] {
+        [] => true,
+        [key] => (1..=255).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic),
+        _ => false,
+    };
+    let is_json = all(headers, "content-type").first().is_none_or(|value| {
+        let value = value.to_ascii_lowercase();
+        let value = str::from_utf8(&value).ok().filter(|value| value.is_ascii());
+        let value = value.unwrap_or_default();
+        let essence = value.split(';').next().unwrap().trim();
+        essence == "application/json"
+            || (essence.starts_with("application/") && essence.ends_with("+json"))
+    });
+    let answer = call(request);
+    if !is_demo {
+        answer.is_refusal(401, "UNAUTHORIZED");
+    } else if !names_itself {
+        assert_eq!(answer.invalid(), ["Idempotency-Key"]);
+    } else if !is_json {
+        answer.is_refusal(415, "UNSUPPORTED_MEDIA_TYPE");
+    } else {
+        assert_eq!(
+            (answer.status, &answer.body["status"]),
+            (404, &json!("not_found"))
+        );
+    }
+    Corpus::Keep
+});

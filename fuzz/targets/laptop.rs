@@ -1,0 +1,70 @@
+//! What the laptop's endpoint of SNS and Secrets Manager is asked: a line that names the operation of
+//! the latter, or is empty, and the body.
+
+#![no_main]
+
+#[path = "../../local/src/aws.rs"]
+mod aws;
+#[path = "../../local/src/inbox.rs"]
+#[expect(dead_code, reason = "the page and the tests read it, too")]
+mod inbox;
+#[path = "../../local/src/vault.rs"]
+#[expect(dead_code, reason = "the laptop server keeps a secret in a file")]
+mod vault;
+
+use axum::body::{Body, to_bytes};
+use http::Request;
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use twofa::phone::PhoneNumber;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
+    let (operation, body) = (
+        lines.next().unwrap_or_default(),
+        lines.next().unwrap_or_default(),
+    );
+    let mut request = Request::post("/");
+    if !operation.is_empty() {
+        request = request.header(
+            "x-amz-target",
+            [b"secretsmanager." as &[u8], operation].concat(),
+        );
+    }
+    let Ok(request) = request.body(Body::from(body.to_vec())) else {
+        return;
+    };
+    let inbox = inbox::Inbox::default();
+    let seed = json!({ "seed": "s".repeat(64) }).to_string();
+    let vault = vault::Vault::new(seed.into(), None);
+    let endpoint = aws::endpoint(aws::Services {
+        inbox: inbox.clone(),
+        vault,
+    });
+    let (status, answer) = twofa_fuzz::run(async {
+        let answer = endpoint.oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        (
+            status,
+            to_bytes(answer.into_body(), usize::MAX).await.unwrap(),
+        )
+    });
+    assert!(matches!(status, 200 | 400), "{status}");
+    let answer = str::from_utf8(&answer).unwrap();
+    let messages = inbox.messages(None);
+    if !operation.is_empty() {
+        assert!(messages.is_empty());
+        return assert!(serde_json::from_str::<Value>(answer).unwrap().is_object());
+    }
+    assert_eq!(answer.starts_with("<PublishResponse "), status == 200);
+    assert_eq!(messages.len(), usize::from(status == 200));
+    for message in messages {
+        assert_eq!(
+            PhoneNumber::parse(&message.to).unwrap().expose(),
+            message.to
+        );
+        assert!((1..=10).contains(&message.parts) && !message.text.is_empty());
+        assert!(answer.contains(&format!("<MessageId>{}</MessageId>", message.message_id)));
+    }
+});

@@ -1,0 +1,112 @@
+//! What SNS answers to `Publish`: a line with the status, and the body.
+
+#![no_main]
+
+use std::sync::{Arc, Mutex};
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use libfuzzer_sys::{Corpus, fuzz_target};
+use twofa::aws::AwsErrorKind;
+use twofa::message_service::MessageService;
+use twofa::phone::PhoneNumber;
+use twofa::sms::Sms;
+use twofa::template::Sender;
+use twofa_fuzz::{answered, run, sdk_config};
+
+/// An SNS that says what it is told to.
+#[derive(Clone, Debug, Default)]
+struct Parrot(Arc<Mutex<(u16, Vec<u8>)>>);
+
+impl HttpConnector for Parrot {
+    fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+        let (status, body) = self.0.lock().unwrap().clone();
+        answered(status, body)
+    }
+}
+
+impl HttpClient for Parrot {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+struct Message {
+    sns: Parrot,
+    service: MessageService,
+    sms: Sms,
+    to: PhoneNumber,
+    from: Sender,
+}
+
+thread_local! {
+    static MESSAGE: Message = Message::new();
+}
+
+impl Message {
+    fn new() -> Self {
+        let sns = Parrot::default();
+        Self {
+            service: MessageService::new(twofa::aws::sns(&sdk_config(sns.clone()))),
+            sns,
+            sms: Sms::compose("271828 is your code".to_owned()).unwrap(),
+            to: PhoneNumber::parse("+447400123456").unwrap(),
+            from: Sender::parse("Twofa").unwrap(),
+        }
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| -> Corpus {
+    let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
+    let status = lines
+        .next()
+        .and_then(|line| str::from_utf8(line).ok()?.parse().ok());
+    let (Some(status @ 100..=599), Some(body)) = (status, lines.next()) else {
+        return Corpus::Reject;
+    };
+    let sent = MESSAGE.with(|message| {
+        *message.sns.0.lock().unwrap() = (status, body.to_vec());
+        let Message {
+            service,
+            sms,
+            to,
+            from,
+            ..
+        } = message;
+        run(service.send(sms, to, from, Some("0.05")))
+    });
+    let error = match sent {
+        Ok(_) => {
+            assert!((200..300).contains(&status), "{status} is no success");
+            return Corpus::Keep;
+        }
+        Err(error) => error,
+    };
+    let fits = match error.kind {
+        AwsErrorKind::Throttled => {
+            status == 429
+                || error.code.as_ref().is_some_and(|c| {
+                    c.contains("Thrott") || c.contains("Exceeded") || c.contains("TooMany")
+                })
+        }
+        AwsErrorKind::Faulted => status >= 500,
+        AwsErrorKind::Refused => status < 500,
+        AwsErrorKind::Unreachable => (200..300).contains(&status),
+        AwsErrorKind::TimedOut | AwsErrorKind::Malformed => false,
+    };
+    assert!(fits, "{status}: {error}");
+    // SNS's messages repeat phone numbers: of the body only the code and the request's id are told.
+    let told = format!(
+        "Publish failed: {:?} (code {:?}, AWS request id {:?})",
+        error.kind, error.code, error.aws_request_id
+    );
+    assert_eq!(error.to_string(), told);
+    Corpus::Keep
+});
