@@ -65,6 +65,8 @@ pub struct Backends {
     pub dynamodb: SocketAddr,
     /// Where SNS and Secrets Manager listen.
     pub sns: SocketAddr,
+    /// DynamoDB itself.
+    pub engine: Engine,
     /// The messages that were sent.
     pub inbox: Inbox,
     /// The one secret.
@@ -139,11 +141,12 @@ impl Backends {
             vault: vault.clone(),
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(engine.serve(dynamodb_listener));
+        tasks.spawn(engine.clone().serve(dynamodb_listener));
         tasks.spawn(serve(sns_listener, aws::endpoint(services)));
         Ok(Self {
             dynamodb,
             sns,
+            engine,
             inbox,
             vault,
             tasks,

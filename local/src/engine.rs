@@ -97,6 +97,12 @@ impl Engine {
         Ok(Self { database })
     }
 
+    /// The database itself, for what would take too long through its API: to fill it.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Serves DynamoDB's API until the task is dropped, and collects what is past its TTL.
     pub async fn serve(self, listener: TcpListener) {
         let sweeping = self.clone();
