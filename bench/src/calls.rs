@@ -1,0 +1,275 @@
+//! Whole calls through the product's handlers, and the same writes by the SDK alone.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sns::types::MessageAttributeValue;
+use axum::Router;
+use axum::body::Body;
+use clap::ValueEnum;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use twofa::admission::Admitter;
+use twofa::clock::{Clock, ManualClock};
+use twofa::http::{RequestPowers, SourceAddress, all_endpoints};
+use twofa::phone;
+use twofa::store::{Directory, Recipients, Usage, Verifications};
+use twofa::verification::RequestId;
+use twofa_local::cloud::{self, DIRECTORY_TABLE, VERIFICATIONS_TABLE};
+
+use crate::stage::{self, Failed, Sent, TEMPLATE};
+use crate::units::Meter;
+
+/// What is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// `validate` with the right code, for the first time: one write.
+    Validate,
+    /// `validate` with a wrong code: two writes.
+    ValidateWrong,
+    /// `validate` of an id that nobody has: one write, whose condition fails.
+    ValidateUnknown,
+    /// `validate` of what is no id: nothing is asked of DynamoDB.
+    ValidateNoId,
+    /// `request` to a number that was never sent to: four writes and one `Publish`.
+    Request,
+    /// `request` that a limit of the recipient refuses: four writes.
+    RequestRefused,
+    /// `request` to what is no number: nothing is asked of DynamoDB.
+    RequestRejected,
+    /// One small `UpdateItem` by the SDK as it comes.
+    BareUpdate,
+    /// What `request` asks for, by the SDK as it comes: two `UpdateItem` side by side, `PutItem`,
+    /// `Publish`, `UpdateItem`, each as small as it can be.
+    BareRequest,
+}
+
+/// Where and how to call.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    /// Where DynamoDB listens.
+    pub dynamodb: SocketAddr,
+    /// Where SNS and Secrets Manager listen.
+    pub sns: SocketAddr,
+    /// How many clients take turns.
+    pub clients: usize,
+    /// By how much a clock of its own is moved at each call; else the clock is the system's.
+    pub pace: Option<Duration>,
+}
+
+/// One who calls, one call after the other.
+pub struct Caller {
+    endpoints: Router,
+    dynamodb: aws_sdk_dynamodb::Client,
+    sns: aws_sdk_sns::Client,
+    hand: Option<(ManualClock, Duration)>,
+    clients: usize,
+    sent: std::vec::IntoIter<Sent>,
+    first_number: u64,
+    calls: usize,
+}
+
+impl Caller {
+    /// Calls by this course; `sent` are the codes that there are to validate.
+    ///
+    /// # Errors
+    /// When there are no random numbers.
+    pub fn new(course: &Course, sent: Vec<Sent>, meter: Option<&Meter>) -> Result<Self, Failed> {
+        phone::open_metadata();
+        let hand = course
+            .pace
+            .map(|pace| (ManualClock::starting_at(Clock::System.now()), pace));
+        let clock = match &hand {
+            Some((hand, _)) => Clock::Manual(hand.clone()),
+            None => Clock::System,
+        };
+        let powers = cloud::powers(course.dynamodb, course.sns, clock);
+        let powers = match meter {
+            Some(meter) => watched(powers, course.dynamodb, meter),
+            None => powers,
+        };
+        Ok(Self {
+            endpoints: all_endpoints(powers),
+            dynamodb: aws_sdk_dynamodb::Client::new(&cloud::sdk_config(course.dynamodb)),
+            sns: aws_sdk_sns::Client::new(&cloud::sdk_config(course.sns)),
+            hand,
+            clients: course.clients,
+            sent: sent.into_iter(),
+            // Numbers that no caller before this one has sent to, as good as surely.
+            first_number: 447_400_000_000 + RequestId::random()?.low_bits() % 40_000_000,
+            calls: 0,
+        })
+    }
+
+    /// Calls once.
+    ///
+    /// # Errors
+    /// When the answer is not the one that this kind of call is meant to get.
+    pub async fn call(&mut self, kind: Kind) -> Result<(), Failed> {
+        self.calls += 1;
+        if let Some((hand, pace)) = &self.hand {
+            hand.advance(*pace);
+        }
+        match kind {
+            Kind::Validate => {
+                let Sent { id, code } = self.next_sent()?;
+                self.validate(&id, &code, "success").await
+            }
+            Kind::ValidateWrong => {
+                let Sent { id, code } = self.next_sent()?;
+                let wrong = if code == "000000" { "000001" } else { "000000" };
+                self.validate(&id, wrong, "not_matched").await
+            }
+            Kind::ValidateUnknown => {
+                let id = RequestId::random()?.to_string();
+                self.validate(&id, "123456", "not_found").await
+            }
+            Kind::ValidateNoId => self.validate("none", "123456", "not_found").await,
+            Kind::Request => {
+                let to = self.first_number + self.calls as u64;
+                self.request(&format!("+{to}"), StatusCode::OK, "ACCEPTED", "OK")
+                    .await
+            }
+            Kind::RequestRefused => {
+                let to = format!("+{}", self.first_number);
+                // The one that is not refused is the first of each client.
+                if self.calls <= self.clients {
+                    return self.request(&to, StatusCode::OK, "ACCEPTED", "OK").await;
+                }
+                let limited = StatusCode::TOO_MANY_REQUESTS;
+                self.request(&to, limited, "REJECTED", "TOO_MANY_REQUESTS")
+                    .await
+            }
+            Kind::RequestRejected => {
+                let error = "DESTINATION_ADDRESS_INVALID";
+                self.request("123", StatusCode::OK, "REJECTED", error).await
+            }
+            Kind::BareUpdate => {
+                let Sent { id, .. } = self.next_sent()?;
+                self.update(&id, "attempts").await
+            }
+            Kind::BareRequest => self.bare_request().await,
+        }
+    }
+
+    fn next_sent(&mut self) -> Result<Sent, Failed> {
+        Ok(self.sent.next().ok_or("there are no more codes")?)
+    }
+
+    async fn validate(&self, id: &str, code: &str, status: &str) -> Result<(), Failed> {
+        let body = json!({ "code": code, "request_id": id });
+        let key = stage::owners_key();
+        let (_, answer) = self.post("/api/v1.0/2fa/validate", &key, &body).await?;
+        if answer["status"] == status {
+            Ok(())
+        } else {
+            Err(format!("{status} was expected, not {answer}").into())
+        }
+    }
+
+    async fn request(
+        &self,
+        to: &str,
+        expected: StatusCode,
+        status: &str,
+        error: &str,
+    ) -> Result<(), Failed> {
+        let body = json!({ "to": to, "template_id": TEMPLATE });
+        let key = stage::api_key(self.calls % self.clients);
+        let (code, answer) = self.post("/api/v1.0/2fa/request", &key, &body).await?;
+        if code == expected && answer["status"] == status && answer["error_message"] == error {
+            Ok(())
+        } else {
+            Err(format!("{status}, {error} was expected, not {answer}").into())
+        }
+    }
+
+    async fn post(
+        &self,
+        path: &str,
+        key: &str,
+        body: &Value,
+    ) -> Result<(StatusCode, Value), Failed> {
+        let request = Request::post(path)
+            .header("content-type", "application/json")
+            .header("x-api-key", key)
+            .extension(SourceAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)))
+            .body(Body::from(body.to_string()))?;
+        let answer = self.endpoints.clone().oneshot(request).await?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await?.to_bytes();
+        Ok((status, serde_json::from_slice(&body)?))
+    }
+
+    async fn update(&self, id: &str, counter: &str) -> Result<(), Failed> {
+        self.dynamodb
+            .update_item()
+            .table_name(VERIFICATIONS_TABLE)
+            .key("id", AttributeValue::S(id.to_owned()))
+            .update_expression("ADD #counter :one")
+            .expression_attribute_names("#counter", counter)
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+            .send()
+            .await?;
+        Ok(())
+    }
+
+    async fn bare_request(&self) -> Result<(), Failed> {
+        let to = format!("+{}", self.first_number + self.calls as u64);
+        let client = format!("bare-{}", self.calls % self.clients);
+        let id = RequestId::random()?.to_string();
+        tokio::try_join!(self.update(&to, "sends"), self.update(&client, "requests"))?;
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let number = |number: i64| AttributeValue::N(number.to_string());
+        self.dynamodb
+            .put_item()
+            .table_name(VERIFICATIONS_TABLE)
+            .item("id", text(&id))
+            .item("client", text(&client))
+            .item(
+                "recipient",
+                text("0123456789012345678901234567890123456789012"),
+            )
+            .item("state", text("stored"))
+            .item("code", text("0123456789012345678901234567890123456789012"))
+            .item("attempts", number(0))
+            .item("max_attempts", number(5))
+            .item("expires_at", number(4_102_473_600_000))
+            .item("ttl", number(4_102_473_600))
+            .send()
+            .await?;
+        let attribute = |value: &str| {
+            let value = MessageAttributeValue::builder()
+                .data_type("String")
+                .string_value(value);
+            value.build()
+        };
+        self.sns
+            .publish()
+            .phone_number(&to)
+            .message("123456 is your sign-in code. Never share it with anyone.")
+            .message_attributes("AWS.SNS.SMS.SMSType", attribute("Transactional")?)
+            .message_attributes("AWS.SNS.SMS.SenderID", attribute("Twofa")?)
+            .send()
+            .await?;
+        self.update(&id, "sent").await
+    }
+}
+
+/// The same powers, with a meter at DynamoDB.
+fn watched(powers: RequestPowers, dynamodb: SocketAddr, meter: &Meter) -> RequestPowers {
+    let client = twofa::aws::dynamodb(&cloud::sdk_config(dynamodb));
+    let client = meter.watch(&client);
+    let recipients = Recipients::new(client.clone(), VERIFICATIONS_TABLE);
+    let usage = Usage::new(client.clone(), VERIFICATIONS_TABLE);
+    RequestPowers {
+        directory: Directory::new(client.clone(), DIRECTORY_TABLE),
+        verifications: Verifications::new(client, VERIFICATIONS_TABLE),
+        admitter: Admitter::new(recipients.clone(), usage, None, true),
+        recipients,
+        ..powers
+    }
+}
