@@ -11,6 +11,22 @@ bench-cold: .ci/venv/bin/sam $(cold)/node/dist/index.js $(cold)/python/venv/inst
 	cargo build --locked --bin twofa-local
 	.ci/venv/bin/python $(cold)/run.py $(ARGS)
 
+# Instructions of the calls and parts against bench/baseline.json; ARGS=--update makes it anew, ARGS
+# may also name some of them. Needs valgrind.
+.PHONY: bench-compare
+bench-compare:
+	python3 bench/compare.py $(ARGS)
+
+# Throughput, the product's and the engine's shares of the CPU, growth; needs wrk. ARGS=--update writes
+# bench/measured.json, from which bench-cost works out what a million verifications cost.
+.PHONY: bench-load
+bench-load:
+	python3 bench/load.py $(ARGS)
+
+.PHONY: bench-cost
+bench-cost:
+	@python3 bench/cost.py $(ARGS)
+
 .ci/venv/bin/sam: .ci/requirements.txt
 	python3 -m venv .ci/venv
 	.ci/venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
