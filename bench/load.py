@@ -26,7 +26,7 @@ MEASURED = HERE / "measured.json"
 CONNECTIONS = (1, 32, 256)
 ROWS = (1_000, 100_000, 1_000_000)
 # So many that the record of none grows by more than a few marks.
-CLIENTS = 1_000
+CLIENTS = 300
 WARM_UP_CODES = 10_000
 MOST_PER_SECOND = 6_000  # codes that are made for each second of load
 KINDS = (
@@ -97,11 +97,13 @@ def alone(kind, services, codes, calls, engine, **options):
 def shares(calls):
     figures = {}
     for kind in KINDS:
-        warm_up = CLIENTS if kind.startswith("request") else 100
+        # A refusal must come before the shortest window, of 30 seconds, is past.
+        clients = 20 if kind == "request-refused" else CLIENTS
+        warm_up = clients if kind.startswith("request") else 100
         rows = 3 * (calls + warm_up)
         with programs.backends(rows=rows, clients=CLIENTS) as (engine, services, codes):
             figures[kind] = alone(
-                kind, services, codes, calls, engine, warm_up=warm_up, clients=CLIENTS
+                kind, services, codes, calls, engine, warm_up=warm_up, clients=clients
             )
     # What becomes of a client that requests ten times a second: its record keeps a minute of marks.
     with programs.backends(clients=1) as (engine, services, codes):
