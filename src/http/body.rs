@@ -51,10 +51,13 @@ impl<S: Sync, T: FromFields> FromRequest<S> for Body<T> {
     }
 }
 
-/// Whether the content type is JSON (RFC 8259 §11, RFC 6839 §3.1) or none at all.
+/// Whether the one content type is JSON (RFC 8259 §11, RFC 6839 §3.1), or there is none at all.
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(content_type) = headers.get(CONTENT_TYPE) else {
-        return true;
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let content_type = match (types.next(), types.next()) {
+        (None, _) => return true,
+        (Some(content_type), None) => content_type,
+        (Some(_), Some(_)) => return false,
     };
     let essence = content_type
         .to_str()
