@@ -65,7 +65,8 @@ pub struct App {
     tables: aws_sdk_dynamodb::Client,
     /// The secret, likewise.
     pub secrets: Secrets,
-    api: SocketAddr,
+    /// Where the API listens.
+    pub api: SocketAddr,
     http: reqwest::Client,
     people: AtomicU32,
     backends: Backends,

@@ -12,6 +12,7 @@ mod auth;
 mod events;
 mod faults;
 mod harness;
+mod hostile;
 mod idempotency;
 mod limits;
 mod listing;
