@@ -207,7 +207,9 @@ pub(super) struct RequestBody {
     request_body = Order,
     params(("Idempotency-Key" = Option<String>, Header, description = "Names the request, so that it may be repeated for 24 hours", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses(
-        (status = 200, description = "The code is on its way, or the request was rejected", body = RequestBody),
+        (status = 200, description = "The code is on its way, or the request was rejected", body = RequestBody, links(
+            ("validate" = (operation_id = "validate", request_body = json!({ "request_id": "$response.body#/request_id" }), description = "Its code is checked under its request_id")),
+        )),
         (status = 409, description = "The first call with this Idempotency-Key is still running; try again after `Retry-After` seconds", body = RejectedBody),
         (status = 422, description = "The Idempotency-Key was used for another body before", body = InvalidBody),
         (status = 429, description = "A limit is reached; the same request may pass after `Retry-After` seconds", body = RejectedBody),
@@ -342,7 +344,9 @@ impl From<&Template> for TemplateBody {
     get,
     path = "/v1.0/2fa/template",
     responses(
-        (status = 200, description = "The calling client's templates, sorted by name", body = TemplatesBody),
+        (status = 200, description = "The calling client's templates, sorted by name", body = TemplatesBody, links(
+            ("request" = (operation_id = "request", request_body = json!({ "template_id": "$response.body#/data/0/id" }), description = "A code is sent with one of the templates")),
+        )),
         Refusals,
     ),
 )]
