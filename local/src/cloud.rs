@@ -191,8 +191,13 @@ pub fn app(powers: RequestPowers, inbox: Inbox) -> Router {
 /// numbers and has no cap.
 #[must_use]
 pub fn powers(dynamodb: SocketAddr, sns: SocketAddr, clock: Clock) -> RequestPowers {
-    let dynamodb = twofa::aws::dynamodb(&sdk_config(dynamodb));
-    let sns = sdk_config(sns);
+    powers_through(&sdk_config(dynamodb), &sdk_config(sns), clock)
+}
+
+/// The same, through SDKs that are configured so.
+#[must_use]
+pub fn powers_through(dynamodb: &SdkConfig, sns: &SdkConfig, clock: Clock) -> RequestPowers {
+    let dynamodb = twofa::aws::dynamodb(dynamodb);
     let recipients = Recipients::new(dynamodb.clone(), VERIFICATIONS_TABLE);
     let usage = Usage::new(dynamodb.clone(), VERIFICATIONS_TABLE);
     RequestPowers {
@@ -201,8 +206,8 @@ pub fn powers(dynamodb: SocketAddr, sns: SocketAddr, clock: Clock) -> RequestPow
         verifications: Verifications::new(dynamodb, VERIFICATIONS_TABLE),
         admitter: Admitter::new(recipients.clone(), usage, None, true),
         recipients,
-        secrets: Secrets::new(twofa::aws::secrets_manager(&sns), SECRET),
-        messages: MessageService::new(twofa::aws::sns(&sns)),
+        secrets: Secrets::new(twofa::aws::secrets_manager(sns), SECRET),
+        messages: MessageService::new(twofa::aws::sns(sns)),
         metrics: Metrics::new("Twofa/laptop"),
     }
 }

@@ -8,6 +8,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use aws_smithy_async::rt::sleep::SharedAsyncSleep;
+use aws_types::SdkConfig;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use secrecy::ExposeSecret as _;
@@ -29,6 +31,7 @@ use twofa_local::inbox::{Inbox, Message};
 
 use crate::log;
 use crate::second_engine;
+use crate::waits::Waits;
 use crate::wire::Wire;
 
 pub use twofa_local::demo::{API_KEY, LOGIN, PAYMENT};
@@ -70,8 +73,59 @@ pub struct App {
     http: reqwest::Client,
     people: AtomicU32,
     backends: Backends,
-    _machine: Box<dyn Any + Send + Sync>,
+    setting: Setting,
     _tasks: JoinSet<()>,
+}
+
+/// The machine, or a share of it, for as long as it is held.
+pub type Machine = Arc<dyn Any + Send + Sync>;
+
+/// What an API runs in.
+#[derive(Clone)]
+pub struct Setting {
+    /// The cap on the SMS parts that all clients together send in a day.
+    pub daily_part_cap: Option<u32>,
+    pub allow_test_numbers: bool,
+    /// What the SDK's time-outs go by.
+    pub waits: Waits,
+    /// Held for as long as the API runs.
+    pub _machine: Machine,
+}
+
+impl Setting {
+    /// Like a laptop.
+    pub fn on(machine: Machine) -> Self {
+        Self {
+            daily_part_cap: None,
+            allow_test_numbers: true,
+            waits: Waits::real(),
+            _machine: machine,
+        }
+    }
+
+    fn powers(&self, dynamodb: &Wire, sns: &Wire, clock: &ManualClock) -> RequestPowers {
+        let (dynamodb, sns) = (self.sdk_config(dynamodb), self.sdk_config(sns));
+        let mut powers = cloud::powers_through(&dynamodb, &sns, Clock::Manual(clock.clone()));
+        powers.admitter = Admitter::new(
+            powers.recipients.clone(),
+            Usage::new(twofa::aws::dynamodb(&dynamodb), VERIFICATIONS_TABLE),
+            self.daily_part_cap,
+            self.allow_test_numbers,
+        );
+        powers
+    }
+
+    fn sdk_config(&self, wire: &Wire) -> SdkConfig {
+        let config = cloud::sdk_config(wire.address).into_builder();
+        config
+            .sleep_impl(SharedAsyncSleep::new(self.waits.clone()))
+            .build()
+    }
+}
+
+/// The machine without any other test.
+pub async fn alone() -> Machine {
+    Arc::new(Arc::clone(&MACHINE).write_owned().await)
 }
 
 /// An answer of the API.
@@ -173,22 +227,23 @@ impl App {
 
     /// With the machine to itself, for a test with many callers at once.
     pub async fn start_alone() -> Self {
-        let alone = Arc::clone(&MACHINE).write_owned().await;
-        Self::run(None, true, Box::new(alone)).await
+        Self::start_in(Setting::on(alone().await)).await
     }
 
     /// With a cap on the SMS parts that all clients together send in a day, and with or without
     /// test numbers.
     pub async fn start_with(daily_part_cap: Option<u32>, allow_test_numbers: bool) -> Self {
         let shared = Arc::clone(&MACHINE).read_owned().await;
-        Self::run(daily_part_cap, allow_test_numbers, Box::new(shared)).await
+        let setting = Setting::on(Arc::new(shared));
+        Self::start_in(Setting {
+            daily_part_cap,
+            allow_test_numbers,
+            ..setting
+        })
+        .await
     }
 
-    async fn run(
-        daily_part_cap: Option<u32>,
-        allow_test_numbers: bool,
-        machine: Box<dyn Any + Send + Sync>,
-    ) -> Self {
+    pub async fn start_in(setting: Setting) -> Self {
         log::start();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut tasks = JoinSet::new();
@@ -197,21 +252,12 @@ impl App {
             backends.dynamodb = engine;
         }
         let (dynamodb, sns) = (
-            Wire::to(backends.dynamodb).await,
-            Wire::to(backends.sns).await,
+            Wire::to(backends.dynamodb, setting.waits.clone()),
+            Wire::to(backends.sns, setting.waits.clone()),
         );
+        tasks.spawn(setting.waits.clone().run());
         let clock = ManualClock::starting_at(START);
-        let mut powers = cloud::powers(dynamodb.address, sns.address, Clock::Manual(clock.clone()));
-        let usage = Usage::new(
-            twofa::aws::dynamodb(&cloud::sdk_config(dynamodb.address)),
-            VERIFICATIONS_TABLE,
-        );
-        powers.admitter = Admitter::new(
-            powers.recipients.clone(),
-            usage,
-            daily_part_cap,
-            allow_test_numbers,
-        );
+        let powers = setting.powers(&dynamodb, &sns, &clock);
         let tables = twofa::aws::dynamodb(&cloud::sdk_config(backends.dynamodb));
         let directory = Directory::new(tables.clone(), DIRECTORY_TABLE);
         demo::seed(&directory).await.unwrap();
@@ -237,15 +283,19 @@ impl App {
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             people: AtomicU32::new(1_000_000),
             backends,
-            _machine: machine,
+            setting,
             _tasks: tasks,
         }
     }
 
     /// Powers of their own, with nothing read yet: a function that has just started.
     pub fn fresh_powers(&self) -> RequestPowers {
-        let clock = Clock::Manual(self.clock.clone());
-        cloud::powers(self.dynamodb.address, self.sns.address, clock)
+        self.setting.powers(&self.dynamodb, &self.sns, &self.clock)
+    }
+
+    /// What the SDK's time-outs go by.
+    pub fn waits(&self) -> &Waits {
+        &self.setting.waits
     }
 
     pub async fn call(
@@ -454,8 +504,12 @@ impl App {
     /// What a client has used.
     pub async fn usage(&self, client: &str) -> UsageState {
         let client = ClientId::parse(client).unwrap();
+        self.usage_of(Account::Client(&client)).await
+    }
+
+    pub async fn usage_of(&self, account: Account<'_>) -> UsageState {
         let usage = Usage::new(self.tables.clone(), VERIFICATIONS_TABLE);
-        usage.read(Account::Client(&client)).await.unwrap()
+        usage.read(account).await.unwrap()
     }
 
     pub async fn set_balance(&self, client: &str, parts: u32) {

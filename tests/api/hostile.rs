@@ -340,7 +340,7 @@ async fn of_a_field_that_is_there_twice_the_last_counts() {
 #[tokio::test]
 async fn a_field_is_a_string_of_unicode_and_nothing_else() {
     let app = App::start().await;
-    let deep = format!("{}{}", "[".repeat(4_000), "]".repeat(4_000));
+    let deep = format!("{}{}", "[".repeat(2_000), "]".repeat(2_000));
     let nines = "9".repeat(400);
     let key = [("X-API-KEY", API_KEY)];
     for value in [
@@ -1011,7 +1011,7 @@ async fn as_many_parameters_as_fit_are_read_and_every_bad_one_is_named() {
         let answer = app.post(REQUEST, order).await;
         let path = format!("parameters.{name}");
         answer.is_invalid(&[(&path, "must be a string, a number or a boolean")]);
-        assert!(!answer.body.contains(char::is_control));
+        assert!(!answer.body.contains(|c| c < ' '), "escaped");
     }
     assert_eq!(app.inbox.publishes(), 1);
     the_log_is_clean();

@@ -35,6 +35,11 @@ pub fn start() {
     });
 }
 
+/// Forgets what was logged so far on this thread.
+pub fn clear() {
+    LOG.with_borrow_mut(Vec::clear);
+}
+
 /// The lines logged so far on this thread.
 pub fn text() -> String {
     LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap())

@@ -9,6 +9,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod auth;
+mod chaos;
 mod events;
 mod faults;
 mod harness;
@@ -17,6 +18,7 @@ mod idempotency;
 mod limits;
 mod listing;
 mod log;
+mod matrix;
 mod metrics;
 mod openapi;
 mod privacy;
@@ -27,4 +29,5 @@ mod second_engine;
 mod store;
 mod usage;
 mod validations;
+mod waits;
 mod wire;

@@ -1,19 +1,30 @@
 //! The network between the SDK and a service: it notes every call, and can lose one.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use aws_smithy_async::rt::sleep::AsyncSleep as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{Notify, watch};
+
+use crate::waits::{Busy, Waits};
+
+/// How late a slow call reaches the service.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// For how long connections are refused, by how often: the SDK tries again after at most 25, 50 and
+/// 100 ms.
+const REFUSED_ONCE: Duration = Duration::from_millis(25);
+const REFUSED_THRICE: Duration = Duration::from_millis(175);
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +37,50 @@ pub enum Fate {
     HeldBefore,
     /// The call never ends, though the service has done it.
     HeldAfter,
+    /// Its connection breaks, and for a moment no other can be opened.
+    Refused,
+    /// The service answers that there are too many calls.
+    Throttled,
+    /// The service answers 500.
+    Fails,
+    /// The service does it two seconds later, whether or not anyone still waits for the answer.
+    Slow,
+}
+
+/// Each of them.
+pub const FATES: [Fate; 8] = [
+    Fate::Refused,
+    Fate::LostBefore,
+    Fate::LostAfter,
+    Fate::HeldBefore,
+    Fate::HeldAfter,
+    Fate::Throttled,
+    Fate::Fails,
+    Fate::Slow,
+];
+
+/// How many calls meet a fate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// One.
+    Once,
+    /// One and those two that follow of its operation.
+    Thrice,
+    /// One and all that follow of its operation.
+    Always,
+    /// One and all that follow.
+    Outage,
+}
+
+/// What befalls a service, until it is healed.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// The operation that it begins with.
+    pub operation: String,
+    /// How many calls of it are spared before.
+    pub spared: usize,
+    pub fate: Fate,
+    pub times: Times,
 }
 
 /// A call that went through.
@@ -37,6 +92,40 @@ pub struct Call {
     pub units: f64,
 }
 
+/// Fates at random: so many calls in a thousand meet one, and which follows from the seed.
+#[derive(Clone, Debug)]
+pub struct Storm {
+    pub random: Random,
+    pub per_mille: u64,
+}
+
+/// Numbers that follow from a seed (`SplitMix64`).
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
+    }
+
+    pub fn one_in(&mut self, number: u64) -> bool {
+        self.below(number) == 0
+    }
+}
+
+impl Storm {
+    fn fate(&mut self) -> Option<Fate> {
+        let met = self.random.below(1_000) < self.per_mille;
+        let number = FATES.len() as u64;
+        met.then(|| FATES[usize::try_from(self.random.below(number)).unwrap()])
+    }
+}
+
 /// A proxy in front of one service; clones share one.
 #[derive(Clone)]
 pub struct Wire {
@@ -44,31 +133,78 @@ pub struct Wire {
     state: Arc<Mutex<State>>,
     /// Told when a call is held.
     held: Arc<Notify>,
+    /// Whether connections can be opened.
+    open: Arc<watch::Sender<bool>>,
+    waits: Waits,
 }
 
 #[derive(Default)]
 struct State {
     calls: Vec<Call>,
     fates: VecDeque<(String, Fate)>,
+    trouble: Option<Trouble>,
+    /// How many calls the trouble has met.
+    met: usize,
+    storm: Option<Storm>,
+    /// How many slow calls have not reached the service yet.
+    late: usize,
+    /// How many calls were slow.
+    slowed: usize,
     down: bool,
 }
 
 impl Wire {
-    pub async fn to(service: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    pub fn to(service: SocketAddr, waits: Waits) -> Self {
+        // While nothing listens, connections are refused, and the port stays ours.
+        let port = bind(SocketAddr::from(([127, 0, 0, 1], 0)));
         let wire = Self {
-            address: listener.local_addr().unwrap(),
+            address: port.local_addr().unwrap(),
             state: Arc::default(),
             held: Arc::default(),
+            open: Arc::new(watch::Sender::new(true)),
+            waits,
         };
-        tokio::spawn(wire.clone().serve(listener, service));
+        let listener = wire.listen();
+        tokio::spawn(wire.clone().serve(port, listener, service));
         wire
+    }
+
+    fn listen(&self) -> TcpListener {
+        bind(self.address).listen(1_024).unwrap()
     }
 
     /// Lets the next calls of `operation` meet these fates, one each.
     pub fn lose(&self, operation: &str, fates: impl IntoIterator<Item = Fate>) {
         let fates = fates.into_iter().map(|fate| (operation.to_owned(), fate));
         self.state.lock().unwrap().fates.extend(fates);
+    }
+
+    /// Brings trouble over the service.
+    pub fn trouble(&self, trouble: Trouble) {
+        let mut state = self.state.lock().unwrap();
+        (state.trouble, state.met) = (Some(trouble), 0);
+    }
+
+    /// Brings a storm over the service.
+    pub fn storm(&self, storm: Storm) {
+        self.state.lock().unwrap().storm = Some(storm);
+    }
+
+    /// Ends all trouble, and waits for the calls that are late.
+    pub async fn heal(&self) {
+        {
+            let mut state = self.state.lock().unwrap();
+            (state.trouble, state.storm) = (None, None);
+        }
+        self.open.send_replace(true);
+        while self.state.lock().unwrap().late > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// How many calls have been slow.
+    pub fn slowed(&self) -> usize {
+        self.state.lock().unwrap().slowed
     }
 
     /// Waits until a call is held.
@@ -92,9 +228,25 @@ impl Wire {
         calls.map(|call| call.operation).collect()
     }
 
-    async fn serve(self, listener: TcpListener, service: SocketAddr) {
+    async fn serve(self, _port: TcpSocket, listener: TcpListener, service: SocketAddr) {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        while let Ok((stream, _)) = listener.accept().await {
+        let mut open = self.open.subscribe();
+        let mut listener = Some(listener);
+        loop {
+            let accepted = async {
+                match &listener {
+                    Some(listener) => listener.accept().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let stream = tokio::select! {
+                accepted = accepted => accepted.unwrap().0,
+                _ = open.changed() => {
+                    let open = *open.borrow_and_update();
+                    listener = open.then(|| listener.take().unwrap_or_else(|| self.listen()));
+                    continue;
+                }
+            };
             let (wire, client) = (self.clone(), client.clone());
             tokio::spawn(async move {
                 let pass = service_fn(|request| wire.pass(&client, service, request));
@@ -112,21 +264,62 @@ impl Wire {
         service: SocketAddr,
         request: Request<Incoming>,
     ) -> io::Result<Response<Full<Bytes>>> {
+        let busy = self.waits.busy();
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-        let operation = operation(&parts.headers, &body);
+        let headers = parts.headers;
+        let operation = operation(&headers, &body);
         let fate = self.fate(&operation);
         match fate {
             Some(Fate::LostBefore) => return Err(io::ErrorKind::ConnectionReset.into()),
-            Some(Fate::HeldBefore) => self.hold().await,
+            Some(Fate::Refused) => {
+                self.refuse();
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            Some(Fate::HeldBefore) => return self.hold(busy).await,
+            Some(fate @ (Fate::Throttled | Fate::Fails)) => return Ok(failure(&headers, fate)),
+            Some(Fate::Slow) => {
+                {
+                    let mut state = self.state.lock().unwrap();
+                    (state.late, state.slowed) = (state.late + 1, state.slowed + 1);
+                }
+                let (wire, client) = (self.clone(), client.clone());
+                let late = tokio::spawn(async move {
+                    let wait = wire.waits.sleep(SLOW);
+                    drop(busy);
+                    wait.await;
+                    let _busy = wire.waits.busy();
+                    let answer = wire.ask(&client, service, headers, &body, operation).await;
+                    wire.state.lock().unwrap().late -= 1;
+                    answer
+                });
+                return late.await.map_err(io::Error::other);
+            }
             _ => {}
         }
-        let mut headers = parts.headers;
+        let answer = self.ask(client, service, headers, &body, operation).await;
+        match fate {
+            Some(Fate::LostAfter) => return Err(io::ErrorKind::ConnectionReset.into()),
+            Some(Fate::HeldAfter) => return self.hold(busy).await,
+            _ => {}
+        }
+        Ok(answer)
+    }
+
+    /// Has the service do it.
+    async fn ask(
+        &self,
+        client: &reqwest::Client,
+        service: SocketAddr,
+        mut headers: http::HeaderMap,
+        body: &Bytes,
+        operation: String,
+    ) -> Response<Full<Bytes>> {
         headers.remove("content-length");
         let answer = client
             .post(format!("http://{service}/"))
             .headers(headers)
-            .body(ask_for_units(&body))
+            .body(ask_for_units(body))
             .send()
             .await
             .unwrap();
@@ -136,26 +329,38 @@ impl Wire {
             .ok()
             .and_then(|answer| answer["ConsumedCapacity"]["CapacityUnits"].as_f64())
             .unwrap_or_default();
-        self.state
-            .lock()
-            .unwrap()
-            .calls
-            .push(Call { operation, units });
-        match fate {
-            Some(Fate::LostAfter) => return Err(io::ErrorKind::ConnectionReset.into()),
-            Some(Fate::HeldAfter) => self.hold().await,
-            _ => {}
-        }
+        let call = Call { operation, units };
+        self.state.lock().unwrap().calls.push(call);
         let mut response = Response::new(Full::new(body));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response.headers_mut().remove("transfer-encoding");
-        Ok::<_, Infallible>(response).map_err(|never| match never {})
+        response
     }
 
-    async fn hold(&self) {
+    async fn hold(&self, busy: Busy) -> io::Result<Response<Full<Bytes>>> {
+        drop(busy);
         self.held.notify_one();
-        std::future::pending::<()>().await;
+        std::future::pending().await
+    }
+
+    /// Refuses connections for as long as the trouble lasts.
+    fn refuse(&self) {
+        let times = self.state.lock().unwrap().trouble.as_ref().map(|t| t.times);
+        let lasts = match times {
+            None | Some(Times::Once) => Some(REFUSED_ONCE),
+            Some(Times::Thrice) => Some(REFUSED_THRICE),
+            Some(Times::Always | Times::Outage) => None,
+        };
+        if self.open.send_replace(false)
+            && let Some(lasts) = lasts
+        {
+            let (open, wait) = (Arc::clone(&self.open), self.waits.sleep(lasts));
+            tokio::spawn(async move {
+                wait.await;
+                open.send_replace(true);
+            });
+        }
     }
 
     fn fate(&self, operation: &str) -> Option<Fate> {
@@ -163,9 +368,75 @@ impl Wire {
         if state.down {
             return Some(Fate::LostBefore);
         }
-        let next = state.fates.iter().position(|(lost, _)| lost == operation)?;
-        state.fates.remove(next).map(|(_, fate)| fate)
+        if !*self.open.borrow() {
+            return Some(Fate::LostBefore);
+        }
+        if let Some(next) = state.fates.iter().position(|(lost, _)| lost == operation) {
+            return state.fates.remove(next).map(|(_, fate)| fate);
+        }
+        if let Some(storm) = &mut state.storm {
+            return storm.fate();
+        }
+        let met = state.met;
+        let trouble = state.trouble.as_mut()?;
+        let same = trouble.operation == operation;
+        if same && trouble.spared > 0 {
+            trouble.spared -= 1;
+            return None;
+        }
+        let fate = trouble.fate;
+        let limit = match trouble.times {
+            Times::Thrice if fate != Fate::Refused => 3,
+            // Connections are refused for a while, whatever the number.
+            Times::Once | Times::Thrice => 1,
+            Times::Always | Times::Outage => usize::MAX,
+        };
+        let follows = trouble.times == Times::Outage && met > 0;
+        if met == limit || !(same || follows) {
+            return None;
+        }
+        state.met += 1;
+        Some(fate)
     }
+}
+
+fn bind(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    socket
+}
+
+/// How the service of this call says that there are too many calls, or that it failed.
+fn failure(headers: &http::HeaderMap, fate: Fate) -> Response<Full<Bytes>> {
+    let throttled = fate == Fate::Throttled;
+    let target = headers.get("x-amz-target").map(|t| t.to_str().unwrap());
+    let code = match (target, throttled) {
+        (Some(target), true) if target.starts_with("DynamoDB") => {
+            "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"
+        }
+        (Some(target), false) if target.starts_with("DynamoDB") => {
+            "com.amazonaws.dynamodb.v20120810#InternalServerError"
+        }
+        (Some(_), true) => "ThrottlingException",
+        (Some(_), false) => "InternalServiceError",
+        (None, true) => "Throttling",
+        (None, false) => "InternalError",
+    };
+    let body = match target {
+        Some(_) => json!({ "__type": code, "message": "" }).to_string(),
+        None => format!(
+            "<ErrorResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><Error>\
+             <Type>Sender</Type><Code>{code}</Code></Error></ErrorResponse>"
+        ),
+    };
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = if throttled {
+        http::StatusCode::BAD_REQUEST
+    } else {
+        http::StatusCode::INTERNAL_SERVER_ERROR
+    };
+    response
 }
 
 /// `DynamoDB_20120810.UpdateItem` is `UpdateItem`, with `RECIPIENT`, `CLIENT` or `STACK` behind it

@@ -1,0 +1,807 @@
+//! Every call of AWS on every path meets every fate, and a function is killed between any two of
+//! them: what must always hold does, at once and after the network has healed.
+//!
+//! The calls are not listed here: a path is first gone without any trouble, and they are noted.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+use twofa::client::{Countries, Profile};
+use twofa::http::all_endpoints;
+use twofa::store::Account;
+use twofa_local::inbox::Fault;
+
+use crate::harness::{
+    API_KEY, Answer, App, DAY, LOGIN, Machine, NUMBER, REQUEST, Sent, Setting, TEMPLATE, VALIDATE,
+    alone, code_in, not_found, success,
+};
+use crate::log;
+use crate::waits::Waits;
+use crate::wire::{FATES, Fate, Times, Trouble, Wire};
+
+/// When Lambda ends a function (`Timeout` in `template.yaml`).
+const LAMBDA_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How many cases run side by side.
+const SIDE_BY_SIDE: usize = 3;
+
+const BALANCE: u32 = 100;
+
+/// What a caller does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Path {
+    /// Asks for a code.
+    Request,
+    /// Asks for one with an `Idempotency-Key`.
+    Keyed,
+    /// Does so again.
+    Replay,
+    /// Does so again, after the first call died.
+    TakeOver,
+    /// Asks for one too many.
+    Limited,
+    /// Does so with an `Idempotency-Key`.
+    LimitedKeyed,
+    /// Asks for one that SNS refuses to send.
+    OptedOut,
+    /// Does so with an `Idempotency-Key`.
+    OptedOutKeyed,
+    /// Asks for one where the stack has a cap.
+    Capped,
+    /// Has the right code checked.
+    Right,
+    /// Does so after a wrong one.
+    RightAtLast,
+    /// Does so with an `Idempotency-Key`.
+    RightKeyed,
+    /// Has a wrong code checked.
+    Wrong,
+    /// Does so with an `Idempotency-Key`.
+    WrongKeyed,
+    /// Lists the templates.
+    List,
+}
+
+const PATHS: [Path; 15] = [
+    Path::Request,
+    Path::Keyed,
+    Path::Replay,
+    Path::TakeOver,
+    Path::Limited,
+    Path::LimitedKeyed,
+    Path::OptedOut,
+    Path::OptedOutKeyed,
+    Path::Capped,
+    Path::Right,
+    Path::RightAtLast,
+    Path::RightKeyed,
+    Path::Wrong,
+    Path::WrongKeyed,
+    Path::List,
+];
+
+const TIMES: [Times; 4] = [Times::Once, Times::Thrice, Times::Always, Times::Outage];
+
+impl Path {
+    /// What comes of it without any trouble.
+    fn usual(self) -> &'static str {
+        match self {
+            Self::Request | Self::Keyed | Self::Replay | Self::TakeOver | Self::Capped => {
+                "ACCEPTED"
+            }
+            Self::Limited | Self::LimitedKeyed => "429",
+            Self::OptedOut | Self::OptedOutKeyed => "REJECTED",
+            Self::Right | Self::RightAtLast | Self::RightKeyed => "success",
+            Self::Wrong | Self::WrongKeyed => "not_matched",
+            Self::List => "list",
+        }
+    }
+
+    fn is_keyed(self) -> bool {
+        match self {
+            Self::Keyed
+            | Self::Replay
+            | Self::TakeOver
+            | Self::LimitedKeyed
+            | Self::OptedOutKeyed
+            | Self::RightKeyed
+            | Self::WrongKeyed => true,
+            Self::Request
+            | Self::Limited
+            | Self::OptedOut
+            | Self::Capped
+            | Self::Right
+            | Self::RightAtLast
+            | Self::Wrong
+            | Self::List => false,
+        }
+    }
+
+    fn is_guess(self) -> bool {
+        matches!(self.usual(), "success" | "not_matched")
+    }
+
+    fn is_right(self) -> bool {
+        self.usual() == "success"
+    }
+}
+
+/// Whether the function has read the secret and the directory before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    Cold,
+    Warm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    DynamoDb,
+    /// SNS and Secrets Manager.
+    Sns,
+}
+
+/// One call of AWS on a path: the operation, and how many of it came before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Point {
+    service: Service,
+    operation: String,
+    nth: usize,
+}
+
+/// What happens at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Event {
+    Meets(Fate, Times),
+    /// The function is killed while the call is held so.
+    Killed(Fate),
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    path: Path,
+    start: Start,
+    trouble: Option<(Point, Event)>,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?}", self.start, self.path)?;
+        match &self.trouble {
+            None => Ok(()),
+            Some((point, event)) => {
+                write!(f, ", {}[{}] {event:?}", point.operation, point.nth)
+            }
+        }
+    }
+}
+
+impl Case {
+    /// Whether the trouble lasts for longer than a call of the SDK tries.
+    fn is_lasting(&self) -> bool {
+        match self.trouble {
+            Some((_, Event::Meets(fate, times))) => {
+                let silent = [Fate::HeldBefore, Fate::HeldAfter, Fate::Slow, Fate::Refused];
+                times == Times::Always
+                    || times == Times::Outage
+                    || (times == Times::Thrice && silent.contains(&fate))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a write may land when nobody waits for it any more.
+    fn may_land_late(&self) -> bool {
+        matches!(self.trouble, Some((_, Event::Meets(Fate::Slow, _))))
+    }
+}
+
+/// What the tables hold that a request takes or leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tables {
+    requests: i64,
+    parts: i64,
+    spent: i64,
+    sends: i64,
+    stack: i64,
+    failures: u32,
+    items: usize,
+    live: usize,
+}
+
+impl Tables {
+    /// What was taken since `before`, one by one: each must be within what is `allowed`.
+    fn took(&self, before: &Self, allowed: std::ops::RangeInclusive<i64>, capped: bool) {
+        let mut taken = vec![
+            self.requests - before.requests,
+            self.parts - before.parts,
+            self.spent - before.spent,
+            self.sends - before.sends,
+        ];
+        if capped {
+            taken.push(self.stack - before.stack);
+        }
+        assert!(
+            taken.iter().all(|took| allowed.contains(took)),
+            "taken: {taken:?}, allowed: {allowed:?}"
+        );
+    }
+}
+
+/// A path on which everything is ready for the last call.
+struct Scene {
+    app: App,
+    path: Path,
+    key: String,
+    function: Router,
+    /// The code that is guessed at.
+    sent: Option<Sent>,
+    before: Tables,
+    /// How many messages are of no interest.
+    old_messages: usize,
+}
+
+impl Scene {
+    async fn set(case: &Case, machine: &Machine) -> Self {
+        let app = App::start_in(Setting {
+            daily_part_cap: (case.path == Path::Capped).then_some(BALANCE),
+            waits: Waits::jumping(),
+            ..Setting::on(machine.clone())
+        })
+        .await;
+        let profile = Profile {
+            prepaid: true,
+            ..Profile::new("shop", Countries::All)
+        };
+        let key = app.add(profile).await;
+        app.set_balance("shop", BALANCE).await;
+        let function = all_endpoints(app.fresh_powers());
+        let mut scene = Self {
+            before: tables(&app).await,
+            app,
+            path: case.path,
+            key,
+            function,
+            sent: None,
+            old_messages: 0,
+        };
+        scene.prepare().await;
+        if case.start == Start::Cold {
+            scene.function = all_endpoints(scene.app.fresh_powers());
+        }
+        scene.before = tables(&scene.app).await;
+        scene
+    }
+
+    async fn prepare(&mut self) {
+        let id = "00000000-0000-4000-8000-000000000000";
+        self.guess("1", id).await.is(404, not_found());
+        match self.path {
+            Path::Request | Path::Keyed | Path::Capped | Path::List => {}
+            Path::Replay => assert_eq!(word(&self.act().await), "ACCEPTED"),
+            Path::TakeOver => {
+                self.app.sns.lose("Publish", [Fate::HeldBefore]);
+                assert!(self.act_killed(&self.app.sns).await.is_none());
+                self.app.advance(LAMBDA_TIMEOUT);
+            }
+            Path::Limited | Path::LimitedKeyed => {
+                let answer = self.send(REQUEST, None, Some(order())).await;
+                self.app.sent(&answer);
+                self.old_messages = 1;
+            }
+            Path::OptedOut | Path::OptedOutKeyed => {
+                self.app.inbox.fail_next(vec![Fault::OptedOut; 20]);
+            }
+            Path::Right | Path::RightAtLast | Path::RightKeyed | Path::Wrong | Path::WrongKeyed => {
+                let answer = self.send(REQUEST, None, Some(order())).await;
+                let sent = self.app.sent(&answer);
+                if self.path == Path::RightAtLast {
+                    let answer = self.guess(&sent.wrong_code(), &sent.request_id).await;
+                    assert_eq!(word(&answer), "not_matched");
+                }
+                self.sent = Some(sent);
+            }
+        }
+    }
+
+    /// The path's last call, on the function as it is.
+    async fn act(&self) -> Answer {
+        let key = self.path.is_keyed().then_some("one");
+        match &self.sent {
+            _ if self.path == Path::List => self.send(TEMPLATE, None, None).await,
+            Some(sent) => {
+                let code = if self.path.is_right() {
+                    sent.code.clone()
+                } else {
+                    sent.wrong_code()
+                };
+                let question = json!({ "code": code, "request_id": sent.request_id });
+                self.send(VALIDATE, key, Some(question)).await
+            }
+            None => self.send(REQUEST, key, Some(order())).await,
+        }
+    }
+
+    /// The same, by a function that is killed when its call of `wire` is held: no answer, unless
+    /// none was.
+    async fn act_killed(&self, wire: &Wire) -> Option<Answer> {
+        // The call is dropped, as with a process that ends.
+        tokio::select! {
+            answer = self.act() => Some(answer),
+            () = wire.held() => None,
+        }
+    }
+
+    async fn guess(&self, code: &str, id: &str) -> Answer {
+        let question = json!({ "code": code, "request_id": id });
+        self.send(VALIDATE, None, Some(question)).await
+    }
+
+    async fn send(&self, path: &str, key: Option<&str>, body: Option<Value>) -> Answer {
+        send(&self.function, &self.key, path, key, body).await
+    }
+
+    /// The codes that were sent for the requests of interest, each once.
+    fn codes(&self) -> BTreeSet<String> {
+        let messages = self.app.messages();
+        let new = messages.len() - self.old_messages;
+        let codes = messages.iter().take(new).map(|m| code_in(&m.text));
+        codes.collect()
+    }
+
+    fn wire(&self, service: Service) -> &Wire {
+        match service {
+            Service::DynamoDb => &self.app.dynamodb,
+            Service::Sns => &self.app.sns,
+        }
+    }
+}
+
+async fn send(
+    function: &Router,
+    api_key: &str,
+    path: &str,
+    key: Option<&str>,
+    body: Option<Value>,
+) -> Answer {
+    let method = if body.is_some() { "POST" } else { "GET" };
+    let mut request = Request::builder().method(method).uri(path);
+    request = request.header("X-API-KEY", api_key);
+    if let Some(key) = key {
+        request = request.header("Idempotency-Key", key);
+    }
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let request = request.body(Body::from(body)).unwrap();
+    let (parts, body) = function
+        .clone()
+        .oneshot(request)
+        .await
+        .unwrap()
+        .into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: String::from_utf8(body.to_vec()).unwrap(),
+    }
+}
+
+fn order() -> Value {
+    json!({ "to": NUMBER, "template_id": LOGIN })
+}
+
+/// An answer in a word.
+fn word(answer: &Answer) -> String {
+    let json = answer.json();
+    match (answer.status.as_u16(), json["status"].as_str()) {
+        (200, None) => "list".to_owned(),
+        (200, Some(status)) => status.to_owned(),
+        (404, Some("not_found")) => "not_found".to_owned(),
+        (status, _) => status.to_string(),
+    }
+}
+
+async fn tables(app: &App) -> Tables {
+    let usage = app.usage("shop").await;
+    let (requests, parts) = usage.days.get(&DAY).copied().unwrap_or_default();
+    let stack = app.usage_of(Account::Stack).await;
+    let recipient = app.recipient("shop", NUMBER).await;
+    assert!(
+        app.usage("demo").await.days.is_empty(),
+        "nothing crosses clients"
+    );
+    let verifications = app.verifications().await;
+    for item in &verifications {
+        let codes = item.keys().filter(|name| name.starts_with("code#"));
+        assert!(codes.count() <= 1, "one digest");
+    }
+    Tables {
+        requests: i64::try_from(requests).unwrap(),
+        parts: i64::try_from(parts).unwrap(),
+        spent: i64::from(BALANCE) - usage.balance.unwrap_or(BALANCE.into()),
+        sends: i64::try_from(recipient.sends.len()).unwrap(),
+        stack: i64::try_from(stack.days.get(&DAY).map_or(0, |day| day.1)).unwrap(),
+        failures: recipient.failures,
+        items: verifications.len(),
+        live: app.live_codes().await,
+    }
+}
+
+/// What may be left behind that should not be, and why.
+#[derive(Clone, Copy, Debug)]
+struct Excuses {
+    /// A charge: what was taken could not be given back, and the log says so; or the function was
+    /// killed; or the charge landed when it had been given up.
+    charge: bool,
+    /// A live code, for the same reasons. Nobody knows its id.
+    code: bool,
+    /// Failures that could not be forgotten, and the log says so.
+    failures: bool,
+}
+
+impl Excuses {
+    fn of(case: &Case, killed: bool) -> Self {
+        let log = log::text();
+        let unreturned = log.contains("could not be given back");
+        let unkilled = log.contains("could not be killed");
+        let unforgotten = log.contains("could not be forgotten");
+        assert!(
+            case.is_lasting() || !(unreturned || unkilled || unforgotten),
+            "a short trouble leaves nothing behind"
+        );
+        let otherwise = killed || case.may_land_late();
+        Self {
+            charge: unreturned || otherwise,
+            code: unkilled || otherwise,
+            failures: unforgotten || otherwise,
+        }
+    }
+}
+
+/// What became of a case.
+struct Gone {
+    /// The calls of AWS that were made, in order.
+    calls: Vec<(Service, String)>,
+    /// The answer in a word.
+    said: String,
+}
+
+async fn go(case: &Case, machine: &Machine) -> Gone {
+    let scene = Scene::set(case, machine).await;
+    let app = &scene.app;
+    for service in [Service::DynamoDb, Service::Sns] {
+        scene.wire(service).take_calls();
+    }
+    log::clear();
+    let began = app.waits().now();
+    let mut kill_on = None;
+    if let Some((point, event)) = &case.trouble {
+        let wire = scene.wire(point.service);
+        let (fate, times) = match *event {
+            Event::Meets(fate, times) => (fate, times),
+            Event::Killed(fate) => (fate, Times::Once),
+        };
+        wire.trouble(Trouble {
+            operation: point.operation.clone(),
+            spared: point.nth,
+            fate,
+            times,
+        });
+        kill_on = matches!(event, Event::Killed(_)).then_some(wire);
+    }
+    let answer = match kill_on {
+        None => Some(scene.act().await),
+        Some(wire) => scene.act_killed(wire).await,
+    };
+    let took = app.waits().now().saturating_sub(began);
+    assert!(took < LAMBDA_TIMEOUT, "answered after {took:?}");
+    assert_eq!(answer.is_none(), kill_on.is_some(), "killed");
+    app.dynamodb.heal().await;
+    app.sns.heal().await;
+    let mut calls = Vec::new();
+    for service in [Service::DynamoDb, Service::Sns] {
+        let operations = scene.wire(service).take_operations();
+        calls.extend(operations.into_iter().map(|operation| (service, operation)));
+    }
+    let said = answer.as_ref().map_or("killed".to_owned(), word);
+    let usual = case.path.usual();
+    assert!(
+        [usual, "503", "killed"].contains(&said.as_str())
+            && (case.trouble.is_some() || said == usual),
+        "{answer:?}"
+    );
+    let excuses = Excuses::of(case, answer.is_none());
+    if case.path.is_guess() {
+        check_guess(&scene, &said, excuses).await;
+    } else if case.path != Path::List {
+        check_request(&scene, answer.as_ref(), &said, excuses).await;
+    }
+    nothing_secret_is_logged(&scene);
+    Gone { calls, said }
+}
+
+async fn check_request(scene: &Scene, answer: Option<&Answer>, said: &str, excuses: Excuses) {
+    let (app, path, before) = (&scene.app, scene.path, &scene.before);
+    let capped = path == Path::Capped;
+    let takes = match path {
+        // The first call has taken it.
+        Path::Replay | Path::TakeOver => 0,
+        _ => 1,
+    };
+    let now = tables(app).await;
+    let codes = scene.codes();
+    assert!(codes.len() <= 1, "all messages bear one code: {codes:?}");
+    let (charge, code) = (i64::from(excuses.charge), usize::from(excuses.code));
+    if said == "ACCEPTED" {
+        now.took(before, takes..=takes, capped);
+        assert_eq!((now.items, now.live), (1, 1), "one code");
+        assert_eq!(codes.len(), 1, "sent");
+    } else {
+        // Whoever does not get as far as taking a dead call over leaves what that one had.
+        let (least, live) = match path {
+            Path::TakeOver => (-1, 1),
+            _ => (0, before.live),
+        };
+        now.took(before, least..=charge, capped);
+        assert!(now.live <= live + code, "a live code after {said}");
+        assert!(now.items <= before.items + 1);
+    }
+
+    let mut accepted = answer.filter(|_| said == "ACCEPTED").cloned();
+    if path.is_keyed() {
+        let mut again = scene.act().await;
+        for _ in 0..4 {
+            let wait = match word(&again).as_str() {
+                "409" => again.is_wait(409, "REQUEST_IN_PROGRESS"),
+                "429" if path.usual() != "429" && (excuses.charge) => again.is_limited(),
+                _ => break,
+            };
+            app.advance(Duration::from_secs(wait));
+            again = scene.act().await;
+        }
+        assert_eq!(word(&again), path.usual(), "finished: {again:?}");
+        if let Some(first) = &accepted {
+            assert_eq!(first.body, again.body);
+        }
+        let now = tables(app).await;
+        let takes = if path.usual() == "ACCEPTED" { takes } else { 0 };
+        now.took(before, takes..=takes + charge, capped);
+        if path.usual() == "ACCEPTED" {
+            assert_eq!((now.items, now.live), (1, 1), "one code in the end");
+            assert_eq!(scene.codes().len(), 1, "one code in all messages");
+            accepted = Some(again);
+        } else {
+            assert!(now.live <= before.live, "no code in the end");
+        }
+    }
+    if let Some(accepted) = accepted {
+        let id = accepted.json()["request_id"].as_str().unwrap().to_owned();
+        let code = scene.codes().pop_first().unwrap();
+        succeeds_once(scene, &code, &id).await;
+    } else {
+        // What could not be killed dies by itself.
+        app.advance(Duration::from_mins(5));
+        for item in app.verifications().await {
+            let id = item["id"].as_s().unwrap();
+            for code in scene.codes() {
+                scene.guess(&code, id).await.is(404, not_found());
+            }
+        }
+    }
+}
+
+async fn succeeds_once(scene: &Scene, code: &str, id: &str) {
+    let question = json!({ "code": code, "request_id": id });
+    let stranger = send(&scene.function, API_KEY, VALIDATE, None, Some(question)).await;
+    stranger.is(404, not_found());
+    scene.guess(code, id).await.is(200, success());
+    scene.guess(code, id).await.is(404, not_found());
+}
+
+async fn check_guess(scene: &Scene, said: &str, excuses: Excuses) {
+    let (app, path) = (&scene.app, scene.path);
+    let Sent { request_id, code } = scene.sent.as_ref().unwrap();
+    let guesses = |item: &std::collections::HashMap<String, _>| {
+        let attempts: &aws_sdk_dynamodb::types::AttributeValue = &item["attempts"];
+        attempts.as_n().unwrap().parse::<u32>().unwrap()
+    };
+    let earlier = u32::from(path == Path::RightAtLast);
+    let item = app.stored(request_id).await.unwrap();
+    let now = tables(app).await;
+    now.took(&scene.before, 0..=0, false);
+    let counted = guesses(&item) - earlier;
+    let verified = item["state"].as_s().unwrap() == "verified";
+    match said {
+        "success" => {
+            assert!(verified && counted == 1);
+            assert!(
+                now.failures == 0 || excuses.failures,
+                "failures are forgotten"
+            );
+        }
+        "not_matched" => {
+            assert_eq!((counted, now.failures), (1, 1), "counted once");
+        }
+        _ => assert!(counted <= 1 && now.failures <= 1, "counted at most once"),
+    }
+    if path.is_keyed() {
+        assert_eq!(word(&scene.act().await), path.usual(), "the first answer");
+        let item = app.stored(request_id).await.unwrap();
+        assert_eq!(guesses(&item), 1, "counted once");
+        let failures = tables(app).await.failures;
+        assert_eq!(failures, u32::from(!path.is_right()), "a failure once");
+    }
+    if path.is_right() && (verified || path.is_keyed()) {
+        scene.guess(code, request_id).await.is(404, not_found());
+    } else {
+        succeeds_once(scene, code, request_id).await;
+    }
+}
+
+fn nothing_secret_is_logged(scene: &Scene) {
+    let log = log::text();
+    let seed = scene.app.seed();
+    let number = NUMBER.trim_start_matches('+');
+    for secret in [number, &scene.key, API_KEY, &seed] {
+        assert!(!log.contains(secret), "a secret in the log");
+    }
+    for code in scene.codes() {
+        // Six digits may be part of a number of milliseconds or an id, but no word of their own.
+        let words = log.split(|c: char| !c.is_ascii_alphanumeric());
+        assert!(
+            !words.into_iter().any(|word| word == code),
+            "a code in the log"
+        );
+    }
+}
+
+/// Has `go` done by a thread with nothing else to do, so that the log is its own; what is wrong, if
+/// anything is.
+fn alone_on_thread(case: &Case, machine: &Machine) -> Result<Gone, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let gone = catch_unwind(AssertUnwindSafe(|| runtime.block_on(go(case, machine))));
+    gone.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned()));
+        format!("{case}: {}", text.unwrap_or_default())
+    })
+}
+
+/// The calls of AWS on a path.
+fn points(path: Path, start: Start, machine: &Machine) -> Vec<Point> {
+    let case = Case {
+        path,
+        start,
+        trouble: None,
+    };
+    let gone = alone_on_thread(&case, machine);
+    let calls = gone.map(|gone| gone.calls).unwrap();
+    let mut seen = BTreeMap::<String, usize>::new();
+    let points = calls.into_iter().map(|(service, operation)| {
+        let before = seen.entry(operation.clone()).or_default();
+        *before += 1;
+        let nth = *before - 1;
+        Point {
+            service,
+            operation,
+            nth,
+        }
+    });
+    points.collect()
+}
+
+/// The whole matrix. A cold start is of interest where it makes calls that a warm one does not.
+fn whole(machine: &Machine) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for path in PATHS {
+        let warm = points(path, Start::Warm, machine);
+        let cold = points(path, Start::Cold, machine);
+        let cold = cold.into_iter().filter(|point| !warm.contains(point));
+        let warm = warm.iter().cloned().map(|point| (Start::Warm, point));
+        for (start, point) in warm.chain(cold.map(|point| (Start::Cold, point))) {
+            let meets = FATES
+                .iter()
+                .flat_map(|fate| TIMES.map(|times| Event::Meets(*fate, times)));
+            let killed = [Fate::HeldBefore, Fate::HeldAfter].map(Event::Killed);
+            cases.extend(meets.chain(killed).map(|event| Case {
+                path,
+                start,
+                trouble: Some((point.clone(), event)),
+            }));
+        }
+    }
+    cases
+}
+
+/// Goes through `cases`, prints what came of them, and fails if anything must not have.
+fn go_through(cases: Vec<Case>, machine: &Machine) {
+    let number = cases.len();
+    let queue = Mutex::new(VecDeque::from(cases));
+    let done = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap().pop_front();
+                    let Some(case) = next else { break };
+                    let result = alone_on_thread(&case, machine);
+                    done.lock().unwrap().push((case, result));
+                }
+            });
+        }
+    });
+    let done = done.into_inner().unwrap();
+    let table = print(&done);
+    println(&format!("{table}{number} cases"));
+    let wrong: Vec<_> = done
+        .iter()
+        .filter_map(|(_, came)| came.as_ref().err())
+        .collect();
+    assert!(wrong.is_empty(), "{} cases: {wrong:#?}", wrong.len());
+}
+
+/// A line for each call of each path: how often each answer was given.
+fn print(done: &[(Case, Result<Gone, String>)]) -> String {
+    let mut lines = BTreeMap::<_, BTreeMap<&str, usize>>::new();
+    for (case, came) in done {
+        let (point, _) = case.trouble.as_ref().unwrap();
+        let line = format!(
+            "{:?} {:?}: {}[{}]",
+            case.path, case.start, point.operation, point.nth
+        );
+        let said = came.as_ref().map_or("WRONG", |gone| gone.said.as_str());
+        *lines
+            .entry((case.path, line))
+            .or_default()
+            .entry(said)
+            .or_default() += 1;
+    }
+    let mut table = String::new();
+    for ((_, line), answers) in lines {
+        let answers: Vec<_> = answers
+            .iter()
+            .map(|(said, n)| format!("{said} {n}"))
+            .collect();
+        writeln!(table, "{line:<55} {}", answers.join(", ")).unwrap();
+    }
+    table
+}
+
+#[expect(clippy::print_stdout, reason = "the matrix is to be read")]
+fn println(text: &str) {
+    println!("{text}");
+}
+
+fn machine() -> Machine {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(alone())
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn whatever_becomes_of_any_call_the_promises_hold() {
+    let machine = machine();
+    go_through(whole(&machine), &machine);
+}
+
+/// Of each call on each path, one case in thirteen; the fates take turns.
+#[test]
+fn whatever_becomes_of_a_call_the_promises_hold() {
+    let machine = machine();
+    let cases = whole(&machine).into_iter().step_by(13).collect();
+    go_through(cases, &machine);
+}
