@@ -51,6 +51,8 @@ const FREE: &str = "attribute_not_exists(id) OR #ttl <= :now";
 #[derive(Clone, Debug)]
 pub struct Verifications {
     dynamodb: aws_sdk_dynamodb::Client,
+    /// For guesses.
+    patient: aws_sdk_dynamodb::Client,
     table: Arc<str>,
 }
 
@@ -244,6 +246,7 @@ impl Verifications {
     #[must_use]
     pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: &str) -> Self {
         Self {
+            patient: aws::patient(&dynamodb),
             dynamodb,
             table: table.into(),
         }
@@ -453,7 +456,7 @@ impl Verifications {
     ) -> Result<Verdict, AwsError> {
         let attempt = attempt.attribute();
         let written = self
-            .update(id)
+            .update_by(&self.patient, id)
             .update_expression(
                 "SET attempts = attempts + :one, #try = attempts + :one, #state = \
                  if_not_exists(#current, if_not_exists(#next, if_not_exists(#previous, #state)))",
@@ -474,8 +477,6 @@ impl Verifications {
             .expression_attribute_values(":stored", text(STORED))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .customize()
-            .config_override(aws::patient())
             .send()
             .await;
         match written {
@@ -488,7 +489,15 @@ impl Verifications {
     }
 
     fn update(&self, id: RequestId) -> UpdateItemFluentBuilder {
-        self.dynamodb
+        self.update_by(&self.dynamodb, id)
+    }
+
+    fn update_by(
+        &self,
+        dynamodb: &aws_sdk_dynamodb::Client,
+        id: RequestId,
+    ) -> UpdateItemFluentBuilder {
+        dynamodb
             .update_item()
             .table_name(&*self.table)
             .key("id", text(id.to_string()))
