@@ -182,7 +182,7 @@ impl Recipients {
         loop {
             match update.clone().send().await {
                 Ok(new) => {
-                    let item = new.attributes().cloned().unwrap_or_default();
+                    let item = new.attributes.unwrap_or_default();
                     self.trim(recipient, &item).await;
                     let failures = RecipientState::read(&item).failures;
                     return Ok(Admission::Admitted { failures });

@@ -206,7 +206,7 @@ impl Usage {
         match written {
             Ok(new) => {
                 slip.answered(&attempts);
-                let item = new.attributes().cloned().unwrap_or_default();
+                let item = new.attributes.unwrap_or_default();
                 self.forget(id, &item, charge.at).await;
                 Ok(Taken::Taken)
             }

@@ -480,10 +480,7 @@ impl Verifications {
             .send()
             .await;
         match written {
-            Ok(new) => Ok(verdict(
-                &new.attributes().cloned().unwrap_or_default(),
-                &attempt,
-            )),
+            Ok(new) => Ok(verdict(&new.attributes.unwrap_or_default(), &attempt)),
             Err(error) => Ok(verdict(&refused(&error)?, &attempt)),
         }
     }
