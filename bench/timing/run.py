@@ -72,7 +72,9 @@ class Laptop:
         headers = {
             "Content-Type": "application/x-amz-json-1.0",
             "X-Amz-Target": "DynamoDB_20120810.PutItem",
-            "Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/dynamodb/aws4_request",
+            "X-Amz-Date": "20260101T000000Z",
+            "Authorization": "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/dynamodb/aws4_request,"
+            " SignedHeaders=host, Signature=x",
         }
         urllib.request.urlopen(urllib.request.Request(self.dynamodb, body, headers)).close()
 
@@ -264,7 +266,7 @@ def self_check():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--server", default=ROOT / "target/debug/twofa-local", help="its binary")
+    parser.add_argument("--server", default=ROOT / "target/release/twofa-local", help="its binary")
     parser.add_argument("--samples", type=int, default=3000, help="of each kind of call")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
