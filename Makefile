@@ -23,6 +23,12 @@ bench-compare:
 bench-load:
 	python3 bench/load.py $(ARGS)
 
+# Whether the time of an answer tells what the answer does not.
+.PHONY: bench-timing
+bench-timing:
+	cargo build --release --locked --bin twofa-local
+	python3 bench/timing/run.py $(ARGS)
+
 .PHONY: bench-cost
 bench-cost:
 	@python3 bench/cost.py $(ARGS)

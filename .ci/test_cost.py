@@ -57,7 +57,6 @@ class Cost(unittest.TestCase):
         for item, dollars in expected.items():
             self.assertAlmostEqual(by_item[item], dollars, msg=item)
 
-    @unittest.skipUnless((BENCH / "measured.json").exists(), "nothing is measured yet")
     def test_what_is_committed_makes_a_table(self):
         measured, terms = cost.read(BENCH / "measured.json", BENCH / "prices.toml")
         lines = [*cost.table(measured, terms)]

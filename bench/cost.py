@@ -22,7 +22,6 @@ PATHS = {
     # The right guess after a wrong one is two writes like the wrong one.
     "one wrong guess": [REQUEST, ("validate-wrong", 2, 0), ("validate-wrong", 2, 0)],
     "refused by a limit": [("request-refused", 2, 0)],
-    "success, one client at 10/s": [("request, one client at 10/s", 3, 1), ("validate", 1, 0)],
 }
 MILLION = 1_000_000
 

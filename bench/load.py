@@ -25,10 +25,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 MEASURED = HERE / "measured.json"
 CONNECTIONS = (1, 32, 256)
 ROWS = (1_000, 100_000, 1_000_000)
-# So many that the record of none grows by more than a few marks.
 CLIENTS = 300
 WARM_UP_CODES = 10_000
 MOST_PER_SECOND = 6_000  # codes that are made for each second of load
+SHARE_ROUNDS = 5
+GROWTH_ROUNDS = 5
 KINDS = (
     "validate validate-wrong validate-unknown request request-refused bare-update bare-request"
 ).split()
@@ -77,40 +78,31 @@ def wrk(call, address, connections, seconds, codes, lines, *, first):
     return result
 
 
-def alone(kind, services, codes, calls, engine, **options):
-    """The medians of three runs, with the engine's share beside the caller's."""
-    runs = []
-    for turn in range(3):
-        lines = codes.read_text().splitlines(keepends=True)
-        each = len(lines) // 3
-        own = codes.with_name("own")
-        own.write_text("".join(lines[turn * each : (turn + 1) * each]))
-        before = programs.used(engine.pid)
-        run = programs.calls(kind, services, own, calls=calls, **options)
-        after = programs.used(engine.pid)
-        made = calls + options.get("warm_up", 0)
-        run["engine_cpu_us"] = 1e6 * (sum(after[:2]) - sum(before[:2])) / made
-        runs.append(run)
+def alone(kind, engine, services, codes, calls, **options):
+    """What one run uses, with the engine's share beside the caller's."""
+    before = programs.used(engine.pid)
+    run = programs.calls(kind, services, codes, calls=calls, **options)
+    after = programs.used(engine.pid)
+    made = calls + options.get("warm_up", 0)
+    run["engine_cpu_us"] = 1e6 * (sum(after[:2]) - sum(before[:2])) / made
+    return run
+
+
+def medians(runs):
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
 def shares(calls):
-    figures = {}
-    for kind in KINDS:
-        # A refusal must come before the shortest window, of 30 seconds, is past.
-        clients = 20 if kind == "request-refused" else CLIENTS
-        warm_up = clients if kind.startswith("request") else 100
-        rows = 3 * (calls + warm_up)
-        with programs.backends(rows=rows, clients=CLIENTS) as (engine, services, codes):
-            figures[kind] = alone(
-                kind, services, codes, calls, engine, warm_up=warm_up, clients=clients
-            )
-    # What becomes of a client that requests ten times a second: its record keeps a minute of marks.
-    with programs.backends(clients=1) as (engine, services, codes):
-        figures["request, one client at 10/s"] = alone(
-            "request", services, codes, calls, engine, warm_up=700, pace=100
-        )
-    return figures
+    """The medians of rounds in which all kinds take turns, so that none has the busier machine."""
+    rounds = {kind: [] for kind in KINDS}
+    for _ in range(SHARE_ROUNDS):
+        for kind, figures in rounds.items():
+            # A refusal must come before the shortest window, of 30 seconds, is past.
+            clients = 20 if kind == "request-refused" else CLIENTS
+            warm_up = clients if kind.startswith("request") else 100
+            with programs.backends(rows=calls + warm_up, clients=CLIENTS) as backends:
+                figures.append(alone(kind, *backends, calls, warm_up=warm_up, clients=clients))
+    return {kind: medians(figures) for kind, figures in rounds.items()}
 
 
 def units():
@@ -121,29 +113,31 @@ def units():
             figures[kind] = programs.calls(
                 kind, services, codes, calls=200, warm_up=20, clients=10, units=True
             )
-    with programs.backends() as (_, services, codes):
-        figures["request, one client at 10/s"] = programs.calls(
-            "request", services, codes, calls=300, warm_up=700, pace=100, units=True
-        )
     return {kind: {name: run[name] for name in UNITS} for kind, run in figures.items()}
 
 
 def growth(all_rows):
-    table = []
-    for rows in all_rows:
-        with programs.backends(rows=rows, clients=CLIENTS) as (engine, services, codes):
-            lines = codes.read_text().splitlines(keepends=True)
-            # From everywhere in the table.
-            random.Random(rows).shuffle(lines)
-            codes.write_text("".join(lines[:9_000]))
-            calls = min(2_000, rows // 3 - 30)
-            validate = alone("validate", services, codes, calls, engine, warm_up=20)
-            request = alone(
-                "request", services, codes, 1_000, engine, warm_up=CLIENTS, clients=CLIENTS
-            )
-            mib = programs.used(engine.pid)[2]
-        table.append({"rows": rows, "validate": validate, "request": request, "engine_mib": mib})
-    return table
+    """The medians of rounds in which tables of all sizes take turns."""
+    rounds = {rows: {"validate": [], "request": [], "engine": []} for rows in all_rows}
+    for _ in range(GROWTH_ROUNDS):
+        for rows, runs in rounds.items():
+            # Anew each time: the engine looks through a whole table every minute.
+            with programs.backends(rows=rows, clients=CLIENTS) as (engine, services, codes):
+                lines = codes.read_text().splitlines(keepends=True)
+                # From everywhere in the table.
+                random.Random(rows).shuffle(lines)
+                codes.write_text("".join(lines))
+                backends = engine, services, codes
+                calls = min(2_000, rows - 20)
+                runs["validate"].append(alone("validate", *backends, calls, warm_up=20))
+                runs["request"].append(
+                    alone("request", *backends, 1_000, warm_up=CLIENTS, clients=CLIENTS)
+                )
+                runs["engine"].append({"mib": programs.used(engine.pid)[2]})
+    return [
+        {"rows": rows, **{name: medians(figures) for name, figures in runs.items()}}
+        for rows, runs in rounds.items()
+    ]
 
 
 def rounded(value):
@@ -218,7 +212,7 @@ def show_growth(table):
             f"{row['validate']['engine_cpu_us']:.0f}",
             f"{row['request']['cpu_us']:.0f}",
             f"{row['request']['engine_cpu_us']:.0f}",
-            f"{row['engine_mib']:.0f}",
+            f"{row['engine']['mib']:.0f}",
         )
         for row in table
     ]

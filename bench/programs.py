@@ -61,11 +61,10 @@ def backends(rows=0, clients=1):
             yield process, services, codes
 
 
-def calls(kind, services, codes, *, calls, warm_up=0, clients=1, pace=None, units=False):
+def calls(kind, services, codes, *, calls, warm_up=0, clients=1, units=False):
     """What so many calls, one after the other, have used of the caller's process."""
     command = [PROGRAM, "calls", kind, *services, "--codes", codes, "--calls", calls]
     command += ["--warm-up", warm_up, "--clients", clients]
-    command += ["--pace", pace] if pace else []
     command += ["--units"] if units else []
     with tempfile.TemporaryFile() if units else open(os.devnull, "wb") as log:
         ran = subprocess.run(

@@ -43,7 +43,6 @@ fn calls(criterion: &mut Criterion) -> Result<(), Failed> {
         dynamodb: backends.dynamodb,
         sns: backends.sns,
         clients: CLIENTS,
-        pace: None,
     };
     // As on Lambda: one thread, one call at a time.
     let function = Builder::new_current_thread().enable_all().build()?;

@@ -1,7 +1,6 @@
 //! Whole calls through the product's handlers, and the same writes by the SDK alone.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sns::types::MessageAttributeValue;
@@ -13,7 +12,7 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use twofa::admission::Admitter;
-use twofa::clock::{Clock, ManualClock};
+use twofa::clock::Clock;
 use twofa::http::{RequestPowers, SourceAddress, all_endpoints};
 use twofa::phone;
 use twofa::store::{Directory, Recipients, Usage, Verifications};
@@ -56,8 +55,6 @@ pub struct Course {
     pub sns: SocketAddr,
     /// How many clients take turns.
     pub clients: usize,
-    /// By how much a clock of its own is moved at each call; else the clock is the system's.
-    pub pace: Option<Duration>,
 }
 
 /// One who calls, one call after the other.
@@ -65,7 +62,6 @@ pub struct Caller {
     endpoints: Router,
     dynamodb: aws_sdk_dynamodb::Client,
     sns: aws_sdk_sns::Client,
-    hand: Option<(ManualClock, Duration)>,
     clients: usize,
     sent: std::vec::IntoIter<Sent>,
     first_number: u64,
@@ -79,14 +75,7 @@ impl Caller {
     /// When there are no random numbers.
     pub fn new(course: &Course, sent: Vec<Sent>, meter: Option<&Meter>) -> Result<Self, Failed> {
         phone::open_metadata();
-        let hand = course
-            .pace
-            .map(|pace| (ManualClock::starting_at(Clock::System.now()), pace));
-        let clock = match &hand {
-            Some((hand, _)) => Clock::Manual(hand.clone()),
-            None => Clock::System,
-        };
-        let powers = cloud::powers(course.dynamodb, course.sns, clock);
+        let powers = cloud::powers(course.dynamodb, course.sns, Clock::System);
         let powers = match meter {
             Some(meter) => watched(powers, course.dynamodb, meter),
             None => powers,
@@ -95,7 +84,6 @@ impl Caller {
             endpoints: all_endpoints(powers),
             dynamodb: aws_sdk_dynamodb::Client::new(&cloud::sdk_config(course.dynamodb)),
             sns: aws_sdk_sns::Client::new(&cloud::sdk_config(course.sns)),
-            hand,
             clients: course.clients,
             sent: sent.into_iter(),
             // Numbers that no caller before this one has sent to, as good as surely.
@@ -110,9 +98,6 @@ impl Caller {
     /// When the answer is not the one that this kind of call is meant to get.
     pub async fn call(&mut self, kind: Kind) -> Result<(), Failed> {
         self.calls += 1;
-        if let Some((hand, pace)) = &self.hand {
-            hand.advance(*pace);
-        }
         match kind {
             Kind::Validate => {
                 let Sent { id, code } = self.next_sent()?;

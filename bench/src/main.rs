@@ -5,7 +5,6 @@ use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
@@ -66,9 +65,6 @@ enum Program {
         /// The codes, as `backends` writes them
         #[arg(long)]
         codes: Option<PathBuf>,
-        /// By how many milliseconds a clock of its own is moved at each call
-        #[arg(long)]
-        pace: Option<u64>,
         /// Whether DynamoDB's charges are counted, which costs time of its own
         #[arg(long)]
         units: bool,
@@ -117,7 +113,6 @@ fn run(program: Program) -> Result<(), Failed> {
             warm_up,
             clients,
             codes,
-            pace,
             units,
         } => {
             twofa::lambda::log_to_stdout(LevelFilter::INFO);
@@ -125,7 +120,6 @@ fn run(program: Program) -> Result<(), Failed> {
                 dynamodb: services.dynamodb,
                 sns: services.sns,
                 clients,
-                pace: pace.map(Duration::from_millis),
             };
             let sent = codes.as_deref().map(read_codes).transpose()?;
             let meter = units.then(Meter::default);
