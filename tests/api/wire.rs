@@ -21,9 +21,9 @@ use crate::waits::{Busy, Waits};
 /// How late a slow call reaches the service.
 const SLOW: Duration = Duration::from_secs(2);
 
-/// For how long connections are refused, by how often: the SDK tries again after at most 25, 50 and
-/// 100 ms.
-const REFUSED_ONCE: Duration = Duration::from_millis(25);
+/// For how long connections are refused, by how often: the SDK tries again after pauses of at most 25,
+/// 50 and 100 ms, drawn at random.
+const REFUSED_ONCE: Duration = Duration::from_millis(1);
 const REFUSED_THRICE: Duration = Duration::from_millis(175);
 
 /// What becomes of a call.
