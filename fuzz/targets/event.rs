@@ -1,15 +1,15 @@
 //! What Lambda hands to a function: events of API Gateway.
 
-#![no_main]
-
+use super::functions::call;
+use super::text;
 use lambda_http::request::LambdaRequest;
-use libfuzzer_sys::fuzz_target;
 use twofa::lambda::readable;
 
-fuzz_target!(|event: &str| {
+pub fn check(bytes: &[u8]) {
+    let event = text(bytes);
     let Ok(event) = serde_json::from_str::<LambdaRequest>(event) else {
         return; // The runtime reports it: a function sees no event.
     };
     let request = lambda_http::Request::from(readable(event));
-    twofa_fuzz::call(request.map(axum::body::Body::new));
-});
+    call(request.map(axum::body::Body::new));
+}

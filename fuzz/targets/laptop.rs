@@ -1,25 +1,18 @@
 //! What the laptop's endpoint of SNS and Secrets Manager is asked: a line that names the operation of
 //! the latter, or is empty, and the body.
 
-#![no_main]
-
-#[path = "../../local/src/aws.rs"]
-mod aws;
-#[path = "../../local/src/inbox.rs"]
-#[expect(dead_code, reason = "the page and the tests read it, too")]
-mod inbox;
-#[path = "../../local/src/vault.rs"]
-#[expect(dead_code, reason = "the laptop server keeps a secret in a file")]
-mod vault;
-
 use axum::body::{Body, to_bytes};
 use http::Request;
-use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use twofa::phone::PhoneNumber;
+use twofa_local::aws::{Services, endpoint};
+use twofa_local::inbox::Inbox;
+use twofa_local::vault::Vault;
 
-fuzz_target!(|bytes: &[u8]| {
+use super::functions;
+
+pub fn check(bytes: &[u8]) {
     let mut lines = bytes.splitn(2, |byte| *byte == b'\n');
     let (operation, body) = (
         lines.next().unwrap_or_default(),
@@ -35,14 +28,14 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(request) = request.body(Body::from(body.to_vec())) else {
         return;
     };
-    let inbox = inbox::Inbox::default();
+    let inbox = Inbox::default();
     let seed = json!({ "seed": "s".repeat(64) }).to_string();
-    let vault = vault::Vault::new(seed.into(), None);
-    let endpoint = aws::endpoint(aws::Services {
+    let vault = Vault::new(seed.into(), None);
+    let endpoint = endpoint(Services {
         inbox: inbox.clone(),
         vault,
     });
-    let (status, answer) = twofa_fuzz::run(async {
+    let (status, answer) = functions::run(async {
         let answer = endpoint.oneshot(request).await.unwrap();
         let status = answer.status().as_u16();
         (
@@ -67,4 +60,4 @@ fuzz_target!(|bytes: &[u8]| {
         assert!((1..=10).contains(&message.parts) && !message.text.is_empty());
         assert!(answer.contains(&format!("<MessageId>{}</MessageId>", message.message_id)));
     }
-});
+}

@@ -1,11 +1,10 @@
 //! Numbers as callers write them.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use super::text;
 use twofa::phone::{Country, PhoneError, PhoneNumber};
 
-fuzz_target!(|written: &str| {
+pub fn check(bytes: &[u8]) {
+    let written = text(bytes);
     let ignored = |character: &char| !" -.()".contains(*character);
     let compact: String = written.chars().filter(ignored).collect();
     let digits = compact.strip_prefix('+').or(compact.strip_prefix("00"));
@@ -31,4 +30,4 @@ fuzz_target!(|written: &str| {
         Err(PhoneError::Address) => assert!(!is_number || digits.len() < 14),
         Err(error) => assert!(is_number, "{error}"),
     }
-});
+}

@@ -1,13 +1,11 @@
 //! Bodies of `request`.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 use twofa::phone::{PhoneError, PhoneNumber};
 use twofa::request::Rejection;
 use twofa::template::TemplateId;
-use twofa_fuzz::{Answer, demo, not_strings, post};
+use super::functions::{Answer, not_strings, post};
+use twofa_local::demo;
 
 /// The fields that a 400 must name, in its order.
 fn problems(object: &Value) -> Vec<String> {
@@ -41,7 +39,7 @@ fn is_rejection(answer: &Answer, rejection: Rejection) {
     assert_eq!(answer.body["error_message"], rejection.code());
 }
 
-fuzz_target!(|body: &[u8]| {
+pub fn check(body: &[u8]) {
     let answer = post("/v1.0/2fa/request", body);
     if body.len() > 16 * 1024 {
         return answer.is_refusal(413, "PAYLOAD_TOO_LARGE");
@@ -82,4 +80,4 @@ fuzz_target!(|body: &[u8]| {
         }
         Ok(_) => is_rejection(&answer, Rejection::Template),
     }
-});
+}

@@ -1,8 +1,5 @@
 //! Texts, and how the network cuts them into parts.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use twofa::sms::{Encoding, MAX_PARTS, Sms};
 
 /// The octets of each part, cut as 3GPP TS 23.040 §9.2.3.24.1 says: an escape or a surrogate is never
@@ -36,7 +33,8 @@ fn cut(text: &str, encoding: Encoding) -> Vec<String> {
     parts
 }
 
-fuzz_target!(|text: &str| {
+pub fn check(bytes: &[u8]) {
+    let text = super::text(bytes);
     match Sms::compose(text.to_owned()) {
         Ok(sms) => {
             let parts = cut(text, sms.encoding());
@@ -57,4 +55,4 @@ fuzz_target!(|text: &str| {
             assert!(cuts.contains(&error.parts));
         }
     }
-});
+}

@@ -1,12 +1,9 @@
 //! Bodies of `validate`.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use twofa_fuzz::{not_strings, post};
+use super::functions::{not_strings, post};
 
-fuzz_target!(|body: &[u8]| {
+pub fn check(body: &[u8]) {
     let answer = post("/api/v1.0/2fa/validate", body);
     if body.len() > 16 * 1024 {
         return answer.is_refusal(413, "PAYLOAD_TOO_LARGE");
@@ -24,4 +21,4 @@ fuzz_target!(|body: &[u8]| {
     } else {
         assert_eq!(answer.invalid(), problems);
     }
-});
+}

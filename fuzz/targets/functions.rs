@@ -1,5 +1,4 @@
-//! What the targets share: the functions on an AWS that answers from memory, and what must hold for
-//! every answer of theirs.
+//! The functions on an AWS that answers from memory, and what must hold for every answer of theirs.
 
 use std::sync::{Arc, Mutex};
 
@@ -25,9 +24,7 @@ use twofa::message_service::MessageService;
 use twofa::metrics::Metrics;
 use twofa::secret::Secrets;
 use twofa::store::{Directory, Recipients, Usage, Verifications};
-
-#[path = "../../local/src/demo.rs"]
-pub mod demo;
+use twofa_local::demo;
 
 thread_local! {
     /// Its time stands still while there is anything to do, and jumps to the next timer when there is
