@@ -81,7 +81,9 @@ def main():
     parser.add_argument("--prices", type=pathlib.Path, default=HERE / "prices.toml")
     arguments = parser.parse_args()
     measured, terms = read(arguments.measured, arguments.prices)
-    print(f"Measured {measured['date']} on a {measured['machine']}; prices of {terms['region']} as of")
+    print(
+        f"Measured {measured['date']} on a {measured['machine']}; prices of {terms['region']} as of"
+    )
     print(f"{terms['date']}; SMS not included.\n")
     print("\n".join(table(measured, terms)))
     print()

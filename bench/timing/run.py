@@ -43,7 +43,7 @@ class Laptop:
     """A laptop server with the clients `one` and `other`, and one connection to it."""
 
     def __init__(self, binary):
-        self.log = tempfile.NamedTemporaryFile("r")
+        self.log = tempfile.NamedTemporaryFile("r")  # noqa: SIM115 (open as long as the server)
         ports = ["--port", "0", "--dynamodb-port", "0", "--sns-port", "0"]
         with open(self.log.name, "w") as log:
             self.process = subprocess.Popen([binary, "--ephemeral", *ports], stdout=log, stderr=log)

@@ -4,7 +4,7 @@ import importlib.util
 import pathlib
 import unittest
 
-BENCH = pathlib.Path(__file__).resolve().parent.parent / "bench"
+BENCH = pathlib.Path(__file__).resolve().parent
 SPEC = importlib.util.spec_from_file_location("cost", BENCH / "cost.py")
 cost = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(cost)
@@ -63,7 +63,7 @@ class Cost(unittest.TestCase):
         columns = {line.count("|") for line in lines}
         self.assertEqual(columns, {2 * len(cost.PATHS) + 2})
         rows = [[cell.strip(" *") for cell in line.split("|")[2:-1]] for line in lines[2:]]
-        for *items, total in zip(*rows):
+        for *items, total in zip(*rows, strict=True):
             self.assertAlmostEqual(sum(map(float, items)), float(total), delta=0.04)
 
 
