@@ -136,7 +136,7 @@ async fn a_code_goes_through_two_functions() {
 
 /// moto is an SNS by other hands: it reads the attributes of a message, though it keeps only the text.
 #[tokio::test]
-#[ignore = "needs moto's server, whose address is TWOFA_TEST_SNS: see .ci/engines"]
+#[ignore = "needs moto's server, whose address is TWOFA_TEST_SNS: see tests/engines/engines.py"]
 async fn a_code_goes_through_motos_sns() {
     let moto: SocketAddr = told("TWOFA_TEST_SNS").unwrap().parse().unwrap();
     let app = App::start().await;

@@ -1,5 +1,5 @@
 //! AWS's own DynamoDB Local in the place of the embedded engine, for a second opinion on every
-//! expression: where `TWOFA_TEST_DYNAMODB` gives its address. `.ci/engines` runs all tests on it.
+//! expression: where `TWOFA_TEST_DYNAMODB` gives its address. `tests/engines/engines.py` runs all tests on it.
 //!
 //! It is of 2020 and gives the item that a condition failed on in transactions alone. So a refused
 //! write is followed by a transaction that checks the same condition and changes nothing. Either that
@@ -53,7 +53,7 @@ struct Database {
     access_key: String,
 }
 
-/// What `.ci/engines` says to the tests.
+/// What `tests/engines/engines.py` says to the tests.
 #[expect(
     clippy::disallowed_methods,
     reason = "it configures the tests and not the product"

@@ -11,14 +11,17 @@ import json
 import logging
 import pathlib
 import re
-import sys
 
 import boto3
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MADE = ROOT / "target" / "stack"
+# What functions.py saw the functions ask for, and the template as it is transformed.
+RECORD = MADE / "record.json"
+TRANSFORMED = MADE / "template.json"
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
 PSEUDO_PARAMETERS = {
@@ -338,4 +341,5 @@ def load(parameters=None):
 
 if __name__ == "__main__":
     template = transform((ROOT / "template.yaml").read_text(), None)
-    json.dump(template, sys.stdout, indent=1)
+    MADE.mkdir(parents=True, exist_ok=True)
+    TRANSFORMED.write_text(json.dumps(template, indent=1))

@@ -1,19 +1,15 @@
-"""The comparison of powers.py must be able to fail: each statement and each use is put to the test.
-
-RECORD names the file that lambda.py --record made.
-"""
+"""The comparison of powers.py must be able to fail: each statement and each use is put to the test."""
 
 import copy
 import http.client
 import json
-import os
-import pathlib
 import unittest
 import urllib.parse
 
 import powers
-import stack
 from recorder import PHONE_NUMBER, Record, Recorder, understand
+
+import stack
 
 TABLE = stack.arn("AWS::DynamoDB::Table", "T")
 TOPIC = stack.arn("AWS::SNS::Topic", "topic")
@@ -226,7 +222,7 @@ class ThisStack(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.stack = stack.load()
-        cls.recorded = powers.read(pathlib.Path(os.environ["RECORD"]))
+        cls.recorded = powers.read(stack.RECORD)
 
     def each_statement(self, effect):
         return [

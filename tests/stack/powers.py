@@ -5,15 +5,14 @@ saw it ask for. An action that is used but not granted is a fault in production,
 but never used is a power that only an intruder would use. Both fail.
 """
 
-import argparse
 import dataclasses
 import json
-import pathlib
 import re
 import sys
 
-import stack
 from recorder import PHONE_NUMBER
+
+import stack
 
 # What an Allow of `*` reaches beside the resource that has no ARN: another statement must deny it.
 BEYOND = {PHONE_NUMBER: stack.arn("AWS::SNS::Topic", "any-topic")}
@@ -24,7 +23,7 @@ CONDITION_KEYS = {"dynamodb:LeadingKeys": lambda used: used.leading}
 QUANTIFIERS = {"ForAllValues": all, "ForAnyValue": any}
 COMPARISONS = {
     "StringEquals": lambda pattern, text: pattern == text,
-    "StringLike": lambda pattern, text: covers(pattern, text),
+    "StringLike": lambda pattern, text: covers(pattern, text),  # noqa: PLW0108 (it is defined below)
 }
 
 
@@ -119,10 +118,11 @@ def is_understood(body):
 
 def compare(the_stack, recorded):
     """What does not fit, a line each."""
-    findings = []
     functions = the_stack.functions()
-    for function in sorted(recorded.keys() - functions.keys()):
-        findings.append(f"{function}: was called but is no function of the stack")
+    findings = [
+        f"{function}: was called but is no function of the stack"
+        for function in sorted(recorded.keys() - functions.keys())
+    ]
     for function, properties in functions.items():
         uses = recorded.get(function, set()) | uses_of_lambda(function, properties)
         findings += [f"{function}: {line}" for line in compare_one(the_stack, function, uses)]
@@ -159,7 +159,7 @@ def compare_one(the_stack, function, uses):
 
 
 def read(path):
-    """What each function did, from the file that lambda.py keeps."""
+    """What each function did, from the file that functions.py writes."""
     recorded = {}
     for call in json.loads(path.read_text())["calls"]:
         each = [[key] for key in call["leading"]] or [[]]
@@ -169,9 +169,7 @@ def read(path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("record", type=pathlib.Path, help="the file that lambda.py --record made")
-    recorded = read(parser.parse_args().record)
+    recorded = read(stack.RECORD)
     for function, uses in sorted(recorded.items()):
         for resource in sorted({used.resource for used in uses}):
             actions = sorted({used.action for used in uses if used.resource == resource})

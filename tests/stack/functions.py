@@ -2,7 +2,8 @@
 
 Each binary runs under AWS's runtime interface emulator, which comes with aws-sam-cli; its tables,
 secret and SMS are a laptop server's. The variables are those of env.json, so that file is tested too.
-Each function talks to AWS through a proxy, which notes what it asks for.
+Each function talks to AWS through a proxy, which notes what it asks for: when all passed, the record
+is kept for powers.py.
 """
 
 import argparse
@@ -38,6 +39,9 @@ from outcomes import (
 )
 from recorder import Record, Recorder
 
+from stack import RECORD
+
+BUILT = ROOT / ".aws-sam" / "build"
 # The functions of the API, and those that keep the stack.
 FUNCTIONS = {
     **ENDPOINTS,
@@ -129,7 +133,7 @@ def find_emulator():
     architecture = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
     package = importlib.util.find_spec("samcli")
     if package is None:
-        sys.exit("aws-sam-cli is missing: run this with the Python of .ci/venv")
+        sys.exit("aws-sam-cli is missing: run this by `make functions`")
     return (
         pathlib.Path(package.origin).parent / "local" / "rapid" / f"aws-lambda-rie-{architecture}"
     )
@@ -137,14 +141,10 @@ def find_emulator():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--built", type=pathlib.Path, default=ROOT / ".aws-sam" / "build")
     parser.add_argument("--laptop", default="http://127.0.0.1:3000", help="the laptop server")
     parser.add_argument("--dynamodb", default="http://127.0.0.1:8000", help="its DynamoDB")
     parser.add_argument(
         "--sns", default="http://127.0.0.1:4566", help="its SNS and Secrets Manager"
-    )
-    parser.add_argument(
-        "--record", type=pathlib.Path, help="where to keep what was asked of AWS, for powers.py"
     )
     arguments = parser.parse_args()
     declared = json.loads((ROOT / "env.json").read_text())
@@ -179,7 +179,7 @@ def main():
                 key: endpoints.get(key, value) for key, value in declared[logical_id].items()
             }
             variables.update(more)
-            binary = (arguments.built / logical_id / "bootstrap").resolve(strict=True)
+            binary = (BUILT / logical_id / "bootstrap").resolve(strict=True)
             log = pathlib.Path(folder) / f"{name}.log"
             functions[name] = Emulated(name, emulator, binary, variables, log, recorder)
             running.callback(functions[name].stop)
@@ -190,8 +190,9 @@ def main():
         check_paths(functions, arguments, report)
         for function in functions.values():
             record.add_metrics(function.log.read_text(errors="replace"))
-    if arguments.record:
-        record.write(arguments.record)
+    if not report.failed:
+        RECORD.parent.mkdir(parents=True, exist_ok=True)
+        record.write(RECORD)
     print(f"{report.passed} passed, {report.failed} failed")
     sys.exit(1 if report.failed else 0)
 

@@ -37,8 +37,10 @@ INVALID = (400, "application/x-amz-json-1.0", b'{"__type": "ValidationException"
 OPTED_OUT = (
     400,
     "text/xml",
-    b"<ErrorResponse><Error><Type>Sender</Type><Code>OptedOut</Code>"
-    b"<Message>the phone number is opted out</Message></Error></ErrorResponse>",
+    (
+        b"<ErrorResponse><Error><Type>Sender</Type><Code>OptedOut</Code>"
+        b"<Message>the phone number is opted out</Message></Error></ErrorResponse>"
+    ),
 )
 
 

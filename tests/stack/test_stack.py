@@ -1,11 +1,6 @@
-"""The template as CloudFormation would read it fits the contract, the code and itself.
-
-RECORD names the file that lambda.py --record made.
-"""
+"""The template as CloudFormation would read it fits the contract, the code and itself."""
 
 import json
-import os
-import pathlib
 import re
 import textwrap
 import unittest
@@ -100,7 +95,7 @@ class ThisStack(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.stack = stack.load()
-        record = json.loads(pathlib.Path(os.environ["RECORD"]).read_text())
+        record = json.loads(stack.RECORD.read_text())
         cls.calls, cls.measured = record["calls"], record["metrics"]
 
     def calls_of_table(self, table):

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Runs the API's tests against services by other hands than those of `local/`.
 
 DynamoDB is AWS's own DynamoDB Local of 2020, so AWS's parser reads every expression and AWS's code
@@ -9,7 +8,7 @@ evaluates it. SNS is moto's, for the one test that asks for it. What this Dynamo
 - the tests of SKIPPED, for the reason that is told there.
 
 DynamoDB Local comes under AWS's own licence (LICENSE.txt beside its jar), which asks for an AWS account
-and forbids to pass it on; its native library is for x86-64. `.ci/run` installs both services.
+and forbids to pass it on; its native library is for x86-64. `make engines` installs both services.
 """
 
 import collections
@@ -26,9 +25,10 @@ import sys
 import tempfile
 import time
 
-CI = pathlib.Path(__file__).resolve().parent
-JAR = CI / "dynamodb" / "engine" / "DynamoDBLocal.jar"
-MOTO = CI / "moto" / "bin" / "moto_server"
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+JAR = ROOT / ".tools" / "dynamodb" / "DynamoDBLocal.jar"
+MOTO = ROOT / ".tools" / "engines" / "bin" / "moto_server"
 START = 60  # seconds that a service may take to listen
 
 # Many callers at once. This engine does one thing at a time and takes 3 ms for it: those at the end of
@@ -86,7 +86,7 @@ def service(name, command, port, log, **environment):
 
 def dynamodb_local(folder):
     loopback = folder / "loopback.so"
-    source = CI / "dynamodb" / "loopback.c"
+    source = HERE / "loopback.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", loopback, source], check=True)
     port = free_port()
     command = [
@@ -114,12 +114,12 @@ def moto(folder):
 
 def run_tests(**environment):
     """Runs all tests but SKIPPED, those that are ignored elsewhere too, and shows what they say."""
-    command = "cargo test --locked --package twofa --test api -- --include-ignored --exact".split()
+    command = ["cargo", "test", "--locked", "--test", "api", "--", "--include-ignored", "--exact"]
     for name in SKIPPED:
         command += ["--skip", name]
     tests = subprocess.Popen(
         command,
-        cwd=CI.parent,
+        cwd=ROOT,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         text=True,
@@ -170,7 +170,7 @@ def main():
             sys.exit(f"missing: {tool}")
     for path in [JAR, MOTO]:
         if not path.exists():
-            sys.exit(f"missing: {path}, which .ci/run installs")
+            sys.exit(f"missing: {path}, which `make engines` installs")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         record = folder / "expressions"

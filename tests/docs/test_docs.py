@@ -4,7 +4,7 @@ import pathlib
 import re
 import unittest
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "security.md"
 
 # `file: function`, and whatever begins like it.
@@ -59,7 +59,7 @@ class Missing(unittest.TestCase):
         self.check("tests/api/validations.rs: the_right_code_succeeds_once")
         self.check("tests/api/races.rs: of_fifty_right_guesses_at_once_one_succeeds")
         self.check("tests/api/protocol.rs: the_promises_hold_whatever_happens")
-        self.check(".ci/test_docs.py: test_tests_of_every_kind_are_found")
+        self.check("tests/docs/test_docs.py: test_tests_of_every_kind_are_found")
 
     def test_a_file_that_is_not_there_is_told(self):
         self.check("tests/api/gone.rs: a_test", "tests/api/gone.rs is not there")
@@ -67,12 +67,14 @@ class Missing(unittest.TestCase):
     def test_a_function_that_is_not_there_is_told(self):
         self.check("src/code.rs: neither_prints", "src/code.rs has no test neither_prints")
         self.check("src/code.rs: its_digits", "src/code.rs has no test its_digits")
-        self.check(".ci/test_docs.py: test_gone", ".ci/test_docs.py has no test test_gone")
+        self.check(
+            "tests/docs/test_docs.py: test_gone", "tests/docs/test_docs.py has no test test_gone"
+        )
 
     def test_a_function_that_is_no_test_is_told(self):
         self.check("tests/api/races.rs: at_once", "tests/api/races.rs has no test at_once")
         self.check("src/code.rs: random", "src/code.rs has no test random")
-        self.check(".ci/test_docs.py: check", ".ci/test_docs.py has no test check")
+        self.check("tests/docs/test_docs.py: check", "tests/docs/test_docs.py has no test check")
 
     def test_what_is_no_name_is_told(self):
         self.check("src/code.rs: a test", "src/code.rs: 'a test' is no name of a function")

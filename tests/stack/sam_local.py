@@ -1,19 +1,19 @@
-#!/usr/bin/env python3
 """Runs the functions that `sam build` made under `sam local`, and the sample events against them.
 
 Each event of events/ goes through `sam local invoke`, and over HTTP through `sam local start-api`
 under both prefixes; so does a code, from request to inbox to validation. The answers expected are
-those of .ci/outcomes.py; tables, secret and inbox are those of target/debug/twofa-local.
+those of outcomes.py; tables, secret and inbox are those of target/debug/twofa-local.
 
-Uses the Docker engine that runs here. Where none does, root gets one for the time of the run, if
-`dockerd` is installed. Where Lambda's base image cannot be had, `debootstrap` makes a stand-in.
+Uses the Docker engine that runs here and Lambda's base image. Where no engine runs, root starts one
+for the time of the run, if `dockerd` is installed; where that one cannot pull the image,
+`debootstrap` makes a stand-in for it.
 
-Exit codes: 0 passed, 1 failed, 75 not run, because there is no engine or no image.
+Exit codes: 0 passed, 1 failed, 75 not run, for want of an engine or of an image; the reason is then
+in target/stack/not-run, too.
 """
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -30,9 +30,6 @@ import time
 import urllib.error
 import urllib.request
 
-sys.dont_write_bytecode = True
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / ".ci"))
-
 from outcomes import (
     FUNCTIONS,
     ROOT,
@@ -46,6 +43,8 @@ from outcomes import (
     http_response,
 )
 
+# `.ci/run` reads it.
+WHY_NOT_RUN = ROOT / "target" / "stack" / "not-run"
 BUILT = ROOT / ".aws-sam" / "build"
 LAPTOP = ROOT / "target" / "debug" / "twofa-local"
 NOT_RUN = 75  # EX_TEMPFAIL of sysexits.h
@@ -54,8 +53,6 @@ PATIENCE = 300  # seconds that a download may take
 # The processor as SAM calls it, and its e_machine in the header of an ELF file.
 ARCHITECTURE, MACHINE = ("x86_64", 62) if platform.machine() == "x86_64" else ("arm64", 183)
 IMAGE = f"public.ecr.aws/lambda/provided:al2023-{ARCHITECTURE}"
-SAM_IMAGE = f"public.ecr.aws/lambda/provided:al2023-rapid-{ARCHITECTURE}"  # made by SAM of IMAGE
-STAND_IN = "twofa.stand-in"  # the label of what only takes Lambda's image's name
 
 
 class Unavailable(Exception):
@@ -66,11 +63,11 @@ def say(text):
     print(f"[{time.monotonic() - STARTED:3.0f} s] {text}", flush=True)
 
 
-def run(*command, timeout=TIMEOUT, **options):
+def run(*command, timeout=TIMEOUT):
     """Answers standard output; a failure tells the last line of standard error."""
     try:
         return subprocess.run(
-            command, check=True, capture_output=True, text=True, timeout=timeout, **options
+            command, check=True, capture_output=True, text=True, timeout=timeout
         ).stdout.strip()
     except FileNotFoundError:
         raise Unavailable(f"{command[0]} is not installed") from None
@@ -112,7 +109,7 @@ def functions_of(template):
     blocks = re.split(r"^  (\w+):\n", resources, flags=re.MULTILINE)[1:]
     return {
         name: bool(re.search(r"^ {10}Type: HttpApi$", block, re.MULTILINE))
-        for name, block in zip(blocks[::2], blocks[1::2])
+        for name, block in zip(blocks[::2], blocks[1::2], strict=True)
         if re.search(r"^    Type: AWS::Serverless::Function$", block, re.MULTILINE)
     }
 
@@ -141,70 +138,47 @@ def check_build(report):
 # ---------------------------------------------------------------- the engine
 
 
-def ioctl(number, request):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        return fcntl.ioctl(control, number, request)
+def gateway():
+    """The address that containers of the default network reach this machine on."""
+    form = "{{range .IPAM.Config}}{{.Gateway}} {{end}}"
+    addresses = run("docker", "network", "inspect", "bridge", "--format", form).split()
+    if not addresses:
+        raise Unavailable("its default network has no gateway")
+    return addresses[0]
 
 
-def bridge_address():
-    bridge = run(
-        "docker", "network", "inspect", "bridge",
-        "--format", '{{index .Options "com.docker.network.bridge.name"}}',
-    )  # fmt: skip
-    try:
-        siocgifaddr = 0x8915
-        answer = ioctl(siocgifaddr, struct.pack("16s240x", bridge.encode()))
-    except OSError:
-        raise Unavailable(f"its bridge {bridge!r} is not on this machine") from None
-    return socket.inet_ntoa(answer[20:24])
-
-
-def own_engine(folder, running):
-    """Starts an engine that leaves nothing behind."""
+def start_engine(folder, running):
+    """Starts an engine whose images and containers go with `folder`."""
     if os.geteuid():
-        raise Unavailable("only root can start one")
+        raise Unavailable("no Docker engine runs, and only root can start one")
     if not shutil.which("dockerd"):
-        raise Unavailable("dockerd is not installed")
-    docker0 = pathlib.Path("/sys/class/net/docker0")
-    had_bridge = docker0.exists()
+        raise Unavailable("no Docker engine runs, and dockerd is not installed")
     nothing = folder / "daemon.json"  # instead of what /etc/docker may say
     nothing.write_text("{}")
     host = f"unix://{folder}/docker.sock"
     log = folder / "dockerd.log"
+    # Containers are to reach this machine and nothing else: its firewall and forwarding stay as they
+    # are. A session of its own, for a Ctrl-C to end it after its containers.
+    command = ["dockerd", "--config-file", nothing, "--host", host, "--iptables=false"]
+    command += [
+        "--ip-forward=false",
+        "--data-root",
+        folder / "data",
+        "--exec-root",
+        folder / "exec",
+    ]
+    command += ["--pidfile", folder / "dockerd.pid"]
     with log.open("wb") as output:
-        # Containers are to reach this machine and nothing else: its firewall and its forwarding
-        # stay as they are.
         process = subprocess.Popen(
-            [
-                "dockerd",
-                "--config-file", nothing,
-                "--data-root", folder / "data",
-                "--exec-root", folder / "exec",
-                "--pidfile", folder / "dockerd.pid",
-                "--host", host,
-                "--iptables=false",
-                "--ip-forward=false",
-            ],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a Ctrl-C is not for it, or it is gone before its containers
-        )  # fmt: skip
-
-    def clean():
-        stop(process, 60)
-        if docker0.exists() and not had_bridge:
-            siocsifflags, siocbrdelbr = 0x8914, 0x89A1
-            ioctl(siocsifflags, struct.pack("16sh22x", b"docker0", 0))  # down
-            ioctl(siocbrdelbr, b"docker0\0")
-
-    running.callback(clean)
+            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    running.callback(stop, process, 60)
     os.environ["DOCKER_HOST"] = host
     os.environ.pop("DOCKER_CONTEXT", None)
     deadline = time.monotonic() + 60
     while True:
         try:
-            run("docker", "info")
-            return bridge_address()
+            return run("docker", "info")
         except Unavailable as error:
             if process.poll() is not None or time.monotonic() > deadline:
                 lines = log.read_text(errors="replace").strip().splitlines() or [str(error)]
@@ -212,54 +186,46 @@ def own_engine(folder, running):
             time.sleep(0.2)
 
 
-def find_engine(folder, running):
-    """Answers the address that containers reach this machine on."""
-    try:
-        run("docker", "info")
-        address = bridge_address()
-        say(f"engine: the one that runs, bridge {address}")
-        return address
-    except Unavailable as error:
-        found = str(error)
-    try:
-        address = own_engine(folder, running)
-        say(f"engine: started for this run, bridge {address}, because: {found}")
-        return address
-    except Unavailable as error:
-        raise Unavailable(f"no Docker engine: {found}; and none of our own: {error}") from None
-
-
-def stand_in(folder):
+def make_stand_in(folder):
     """Makes an image of the distribution that runs here, from the mirror that apt uses."""
-    if os.geteuid():
-        raise Unavailable("only root can make a stand-in")
     release = platform.freedesktop_os_release()
     suite = release.get("VERSION_CODENAME", "")
-    sources = run(
-        "apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(SITE)",
-        "Identifier: Packages",
-    )  # fmt: skip
+    form = "$(RELEASE) $(COMPONENT) $(SITE)"
+    sources = run("apt-get", "indextargets", "--format", form, "Identifier: Packages")
     mirrors = re.findall(rf"^{re.escape(suite)} main (http\S+)$", sources, re.MULTILINE)
     if not mirrors:
         raise Unavailable(f"apt knows no http mirror of {suite or 'this system'}")
-    rootfs = folder / "rootfs"
-    run(
-        "debootstrap", "--variant=minbase", "--include=ca-certificates", suite, rootfs, mirrors[0],
-        timeout=PATIENCE,
-    )  # fmt: skip
-    with subprocess.Popen(
-        ["tar", "--create", "--directory", rootfs, "."], stdout=subprocess.PIPE
-    ) as tar:
-        run(
-            "docker", "import",
-            "--change", "WORKDIR /var/task",
-            "--change", "ENV LAMBDA_TASK_ROOT=/var/task LAMBDA_RUNTIME_DIR=/var/runtime",
-            "--change", f"LABEL {STAND_IN}={suite}",
-            "-", IMAGE,
-            stdin=tar.stdout,
-            timeout=PATIENCE,
-        )  # fmt: skip
-    return release["PRETTY_NAME"], mirrors[0]
+    rootfs, archive = folder / "rootfs", folder / "rootfs.tar"
+    options = ["--variant=minbase", "--include=ca-certificates"]
+    run("debootstrap", *options, suite, rootfs, mirrors[0], timeout=PATIENCE)
+    run("tar", "--create", "--file", archive, "--directory", rootfs, ".", timeout=PATIENCE)
+    variables = "LAMBDA_TASK_ROOT=/var/task LAMBDA_RUNTIME_DIR=/var/runtime"
+    changes = ["--change", "WORKDIR /var/task", "--change", f"ENV {variables}"]
+    run("docker", "import", *changes, archive, IMAGE, timeout=PATIENCE)
+    say(f"base image: stand-in made of {release['PRETTY_NAME']}: proves wiring, not Amazon Linux")
+
+
+def prepare_engine(folder, running):
+    """Sees to an engine and the base image; answers the address of this machine for containers."""
+    try:
+        run("docker", "info")
+        say("engine: the one that runs")
+        own = False
+    except Unavailable:
+        start_engine(folder, running)
+        say("engine: started for this run")
+        own = True
+    if not run("docker", "image", "ls", "--quiet", IMAGE):
+        try:
+            run("docker", "pull", "--quiet", IMAGE, timeout=PATIENCE)
+        except Unavailable as error:
+            # In an engine that others use, nothing may pass for Lambda's image.
+            if not own:
+                raise
+            say(f"base image: cannot be pulled: {error}")
+            make_stand_in(folder)
+    running.callback(remove_containers)
+    return gateway()
 
 
 def remove_containers():
@@ -269,33 +235,6 @@ def remove_containers():
         containers = run("docker", "ps", "--all", "--quiet", "--filter", f"volume={source}")
         if containers:
             run("docker", "rm", "--force", *containers.split())
-
-
-def remove_stand_ins():
-    """Nothing may pass for Lambda's image in an engine that others use too."""
-    for image in SAM_IMAGE, IMAGE:
-        if run("docker", "image", "ls", "--quiet", "--filter", f"label={STAND_IN}", image):
-            run("docker", "image", "rm", image)
-
-
-def find_image(folder, running):
-    remove_stand_ins()  # of a run that was killed
-    for image in SAM_IMAGE, IMAGE:
-        if run("docker", "image", "ls", "--quiet", image):
-            say(f"base image: {image}, already here")
-            return
-    try:
-        run("docker", "pull", "--quiet", IMAGE, timeout=PATIENCE)
-        say(f"base image: {IMAGE}, pulled")
-        return
-    except Unavailable as error:
-        say(f"base image: cannot be pulled: {error}")
-    running.callback(remove_stand_ins)
-    try:
-        name, mirror = stand_in(folder)
-    except Unavailable as error:
-        raise Unavailable(f"no base image: {error}") from None
-    say(f"base image: stand-in made of {name} ({mirror}): proves wiring, not Amazon Linux")
 
 
 # ---------------------------------------------------------------- the runs
@@ -450,12 +389,14 @@ def main():
             AWS_EC2_METADATA_DISABLED="true",
         )
         try:
-            address = find_engine(folder, running)
-            find_image(folder, running)
-            running.callback(remove_containers)
+            address = prepare_engine(folder, running)
         except Unavailable as error:
             say(f"NOT RUN: {error}")
-            sys.exit(1 if report.failed else NOT_RUN)
+            if report.failed:
+                sys.exit(1)
+            WHY_NOT_RUN.parent.mkdir(parents=True, exist_ok=True)
+            WHY_NOT_RUN.write_text(f"{error}\n")
+            sys.exit(NOT_RUN)
         say("each event through `sam local invoke`")
         check_invoke(folder, address, report)
         for prefix in "/api", "":
