@@ -182,11 +182,14 @@ $(record): .aws-sam/built tests/laptop.py $(wildcard tests/stack/*.py) env.json 
 	python3 tests/laptop.py $(python) tests/stack/functions.py \
 		--laptop {api} --dynamodb {dynamodb} --sns {sns}
 
+# Installed again when the requirements say something else, and not because a checkout made them new.
 .tools/%/installed: tests/%/requirements.txt
 	$(call need,python3)
-	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
-	python3 -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-compile --requirement $<
+	@cmp -s $< $@ || { set -e -x; \
+		python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'; \
+		python3 -m venv --clear $(@D); \
+		$(@D)/bin/pip install --quiet --disable-pip-version-check --no-compile --requirement $<; \
+		cp $< $@; }
 	@touch $@
 
 # Of the package only AWS's files are of use; not all that it depends on is to be had any more.
