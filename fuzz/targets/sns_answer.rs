@@ -79,12 +79,8 @@ pub fn check(bytes: &[u8]) {
         } = message;
         run(service.send(sms, to, from, Some("0.05")))
     });
-    let error = match sent {
-        Ok(_) => {
-            assert!((200..300).contains(&status), "{status} is no success");
-            return;
-        }
-        Err(error) => error,
+    let Err(error) = sent else {
+        return assert!((200..300).contains(&status), "{status} is no success");
     };
     let fits = match error.kind {
         AwsErrorKind::Throttled => {

@@ -4,6 +4,9 @@
 //! says. Nothing guides them to what no input has reached yet; `fuzz/libfuzzer` does that.
 
 #![expect(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
     clippy::unwrap_used,
     unreachable_pub,
     reason = "a test that cannot go on fails, and its modules have no other users"
@@ -20,7 +23,7 @@ use rand::{RngExt as _, SeedableRng as _};
 mod targets;
 
 /// Runs of each target, where `TWOFA_FUZZ_RUNS` says nothing else.
-const RUNS: u64 = 300;
+const RUNS: u64 = 1_000;
 
 /// The number that all mutations are drawn from, where `TWOFA_TEST_SEED` says nothing else.
 const SEED: u64 = 20_240_229;

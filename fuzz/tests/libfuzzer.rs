@@ -2,6 +2,7 @@
 
 #![no_main]
 #![expect(
+    clippy::panic,
     clippy::unwrap_used,
     unreachable_pub,
     reason = "a target that cannot go on fails, and its modules have no other users"
