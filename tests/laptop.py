@@ -32,6 +32,12 @@ def addresses(server, log):
     sys.exit(f"the laptop server does not start:\n{log.read_text()}")
 
 
+def end(*_):
+    """Unwinds once, so that whoever ends this, even twice, ends what it started."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
+
+
 def stop(process):
     process.terminate()
     try:
@@ -46,8 +52,7 @@ def main():
         sys.exit(__doc__)
     if not SERVER.exists():
         sys.exit(f"missing: {SERVER}, which `cargo test --no-run` builds")
-    # `sys.exit` unwinds, so that whoever ends this ends what it started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, end)
     with tempfile.TemporaryDirectory() as folder:
         log = pathlib.Path(folder) / "laptop.log"
         ports = ("--port", "0", "--dynamodb-port", "0", "--sns-port", "0")

@@ -32,6 +32,7 @@ from outcomes import (
     check_flow,
     check_samples,
     code_in,
+    end,
     fetch,
     free_port,
     http_response,
@@ -147,6 +148,7 @@ def main():
         "--sns", default="http://127.0.0.1:4566", help="its SNS and Secrets Manager"
     )
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, end)
     declared = json.loads((ROOT / "env.json").read_text())
     report = Report()
     record = Record()

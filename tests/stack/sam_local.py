@@ -39,6 +39,7 @@ from outcomes import (
     Report,
     check_flow,
     check_samples,
+    end,
     free_port,
     http_response,
 )
@@ -369,8 +370,7 @@ def main():
             sys.exit(f"{path} is missing: `{maker}` makes it")
     if not shutil.which("sam"):
         sys.exit("sam is not on the PATH")
-    # `sys.exit` unwinds, so that a stopped run stops what it started.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, end)
     report = Report()
     check_build(report)
     with tempfile.TemporaryDirectory(prefix="twofa-") as path, contextlib.ExitStack() as running:
