@@ -14,6 +14,7 @@ in target/stack/not-run, too.
 
 import base64
 import contextlib
+import ipaddress
 import json
 import os
 import pathlib
@@ -141,11 +142,10 @@ def check_build(report):
 
 def gateway():
     """The address that containers of the default network reach this machine on."""
-    form = "{{range .IPAM.Config}}{{.Gateway}} {{end}}"
-    addresses = run("docker", "network", "inspect", "bridge", "--format", form).split()
-    if not addresses:
-        raise Unavailable("its default network has no gateway")
-    return addresses[0]
+    # A daemon that chose it tells the network alone, of which it takes the first address.
+    form = "{{with index .IPAM.Config 0}}{{or .Gateway .Subnet}}{{end}}"
+    told = run("docker", "network", "inspect", "bridge", "--format", form)
+    return str(ipaddress.ip_network(told)[1]) if "/" in told else told
 
 
 def start_engine(folder, running):
