@@ -1,123 +1,148 @@
-//! What a function does between two writes: which come next, and what it makes of the answers.
+//! What a call of `request` or `validate` does between two writes: which write is next, and what it
+//! makes of the reply.
 //!
-//! Every write of [`RequestCall::writes`] is under way at the same time: recipient and client are
-//! charged, and given back to, side by side.
+//! A reply is `None` when no attempt was answered in time: *unknown*.
 
-use crate::Flaw;
-use crate::aws::{Item, MAX_ATTEMPTS, Reply, State, Write};
+use crate::tables::{Begin, Message, Met, Reply, SendState, State, Verification, Write};
+use crate::{Flaw, Protocol};
 
 /// What the caller of `request` is told.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub enum Answer {
-    /// `ACCEPTED`.
+    /// `ACCEPTED`: the message service took this call's message.
     Accepted,
-    /// `REJECTED`.
+    /// `ACCEPTED`: the first answer, of an earlier call with the same key.
+    AcceptedBefore,
+    /// `REJECTED`, `GENERAL_ERROR`: the message service refuses this message.
     Rejected,
+    /// `REJECTED`, `OUT_OF_BALANCE`.
+    OutOfBalance,
     /// 429.
     Limited,
-    /// 409: another call is at work.
+    /// 409: an earlier call with the same key is running.
     Running,
+    /// 422: an earlier call with the same key had a body that means something else.
+    DifferentBody,
     /// 503.
-    Failed,
+    Unavailable,
+    /// 503 with the request id: the message service may have taken the message.
+    Unknown,
+}
+
+impl Answer {
+    /// Whether it promises that nothing is charged and no code is alive.
+    #[must_use]
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::Rejected | Self::OutOfBalance | Self::Limited)
+    }
 }
 
 /// How far a call of `request` has come.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are what has been answered so far")]
 pub enum Step {
-    /// It has not been made.
+    /// It has not started.
     Waiting,
-    /// `repeatable`, first write: its claim.
-    Claim,
-    /// `repeatable`: it has met the item of a dead call, whose code lives.
-    Resume { met: Item },
-    /// `repeatable`: it has met the item of a dead call, whose code is dead, too.
-    StoreOver { met: Item },
-    /// `Admitter::admit`, two writes side by side.
-    Admit {
-        sends: Option<Asked>,
-        charge: Option<Asked>,
+    /// Begin, or begin anew over what it met.
+    Begin {
+        /// What it begins anew over.
+        met: Option<Met>,
+        /// Whether it is the second try.
+        is_second: bool,
     },
-    /// `once`: the code is stored after it is let in.
-    Store,
-    /// `Plan::send`.
-    Send,
-    /// `Plan::send`: its last write.
+    /// Take over what it met.
+    TakeOver {
+        /// The verification that it met.
+        met: Verification,
+    },
+    /// Count against the cap.
+    AddToCap,
+    /// Publish.
+    Publish,
+    /// Mark as sent.
     Mark,
-    /// `Admitter::give_back`, two writes side by side, and whether a code is to be killed then.
-    GiveBack {
-        sends: bool,
-        charge: bool,
-        kill: bool,
+    /// Release the cap, then undo.
+    SubtractFromCap {
+        /// The answer if the undo is answered.
         answer: Answer,
     },
-    /// `Plan::kill`.
-    Kill { answer: Answer },
+    /// Undo.
+    Undo {
+        /// The answer if it is answered.
+        answer: Answer,
+        /// What a begin without an answer was to begin anew over.
+        begin: Option<Begin>,
+    },
+    /// The begin is unknown and not there: keep it from landing.
+    Tombstone {
+        /// The answer if it is answered.
+        answer: Answer,
+        /// The begin.
+        begin: Begin,
+    },
     /// It has answered.
     Ended(Answer),
-    /// Its process has died.
-    Crashed,
+    /// Its process died.
+    Died,
 }
 
-impl Step {
-    /// Nothing has been asked yet.
-    pub const ADMIT: Self = Self::Admit {
-        sends: None,
-        charge: None,
-    };
-}
-
-/// What came of asking to be let in.
+/// A call of `request`.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
-pub enum Asked {
-    /// Let in.
-    Taken,
-    /// A limit is reached.
-    Limited,
-    /// The balance is too small.
-    Broke,
-    /// No answer.
-    Unknown,
-}
-
-/// One call of `request`.
-#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent facts")]
 pub struct RequestCall {
-    /// Its number, and that of the code it makes and of its moment's mark.
+    /// Its number, which is its call id and the seed of the code it begins with.
     pub number: u8,
-    /// Whether it has an `Idempotency-Key`, the same as all others.
-    pub is_keyed: bool,
-    /// When it began.
+    /// Which verification: calls of one have the same `Idempotency-Key`.
+    pub verification: u8,
+    /// What its body means.
+    pub body: u8,
+    /// When it started.
     pub now: u8,
-    /// The final answer that an earlier call had given by then.
-    pub known: Option<Answer>,
     /// Where it is.
     pub step: Step,
-    /// The code it sends.
+    /// The code it has drawn or met.
     pub code: u8,
-    /// The mark of what it takes.
-    pub mark: u8,
-    /// The recipient's failures, as it was let in.
-    pub failures: u8,
-    /// Whether it could not do all it must: give back, kill, or mark as sent.
-    pub is_impaired: bool,
+    /// What that code is made from, once it has begun or taken over.
+    pub seed: Option<u8>,
+    /// Whether an attempt of its begin has had no answer.
+    pub is_in_doubt: bool,
+    /// Whether it set out to take over.
+    pub takes_over: bool,
+    /// Whether it counts against the cap.
+    pub has_cap: bool,
+    /// For the properties: its undo, or its tombstone, has had no answer.
+    pub is_undo_unknown: bool,
+    /// For the properties: it was refused because of that call's send.
+    pub refused_by: Option<u8>,
 }
 
 impl RequestCall {
-    /// The call of that number, not made yet.
+    /// The call of that number, not started.
     #[must_use]
-    pub fn new(number: u8, is_keyed: bool) -> Self {
+    pub fn new(number: u8, verification: u8, body: u8) -> Self {
         Self {
             number,
-            is_keyed,
+            verification,
+            body,
             now: 0,
-            known: None,
             step: Step::Waiting,
-            code: number,
-            mark: number,
-            failures: 0,
-            is_impaired: false,
+            code: 0,
+            seed: None,
+            is_in_doubt: false,
+            takes_over: false,
+            has_cap: false,
+            is_undo_unknown: false,
+            refused_by: None,
         }
+    }
+
+    /// Starts at `now`, with the code that its seed gives.
+    pub fn start(&mut self, now: u8, code: u8, protocol: &Protocol) {
+        (self.now, self.code) = (now, code);
+        self.step = if protocol.has(Flaw::SendBeforeStore) {
+            Step::Publish
+        } else {
+            begin(None)
+        };
     }
 
     /// Its answer, if it has given one.
@@ -129,189 +154,307 @@ impl RequestCall {
         }
     }
 
-    /// Whether it is under way.
+    /// Whether it is running.
     #[must_use]
-    pub fn is_at_work(&self) -> bool {
-        !matches!(self.step, Step::Waiting | Step::Ended(_) | Step::Crashed)
+    pub fn is_running(&self) -> bool {
+        !matches!(self.step, Step::Waiting | Step::Ended(_) | Step::Died)
     }
 
-    /// The writes that are under way.
+    /// Whether it gave its promise for its code: accepted, or perhaps taken.
     #[must_use]
-    pub fn writes(&self) -> Vec<Write> {
-        let (code, now, mark) = (self.code, self.now, self.mark);
-        match self.step {
-            Step::Waiting | Step::Ended(_) | Step::Crashed => vec![],
-            Step::Claim | Step::Store => vec![Write::Store { code, now }],
-            Step::Resume { met } => {
-                let (owner, at) = (self.number, mark);
-                vec![Write::Resume {
-                    owner,
-                    at,
-                    now,
+    pub fn has_promised(&self) -> bool {
+        matches!(self.answer(), Some(Answer::Accepted | Answer::Unknown))
+    }
+
+    /// The next write.
+    #[must_use]
+    pub fn write(&self, protocol: &Protocol) -> Option<Write> {
+        let (call, now, verification) = (self.number, self.now, self.verification);
+        Some(match self.step {
+            Step::Waiting | Step::Ended(_) | Step::Died => return None,
+            Step::Begin { met, is_second } => Write::Begin {
+                begin: self.begin(met),
+                is_second,
+            },
+            Step::TakeOver { met } => Write::TakeOver {
+                verification,
+                call,
+                now,
+                met: met.met(),
+                fresh: protocol.takes_over_afresh(&met, now).then_some(self.code),
+            },
+            Step::AddToCap => Write::AddToCap,
+            Step::SubtractFromCap { .. } => Write::SubtractFromCap,
+            Step::Publish => Write::Publish {
+                message: Message {
+                    verification,
+                    seed: self.seed.unwrap_or(call),
+                    code: self.code,
+                    call,
+                    at: now,
+                },
+            },
+            Step::Mark => Write::Mark {
+                verification,
+                seed: self.seed.unwrap_or(call),
+                code: self.code,
+            },
+            Step::Undo { .. } => Write::Undo {
+                verification,
+                call,
+            },
+            Step::Tombstone { begin, .. } => Write::Tombstone { begin },
+        })
+    }
+
+    fn begin(&self, met: Option<Met>) -> Begin {
+        Begin {
+            verification: self.verification,
+            call: self.number,
+            body: self.body,
+            now: self.now,
+            code: self.code,
+            met,
+        }
+    }
+
+    /// Goes on with the reply to its write.
+    pub fn receive(&mut self, reply: Option<Reply>, protocol: &Protocol) {
+        self.step = match self.step {
+            Step::Begin { met, is_second } => self.after_begin(met, is_second, reply, protocol),
+            Step::TakeOver { met } => self.after_take_over(met, reply, protocol),
+            Step::AddToCap => match reply {
+                Some(Reply::Done) => {
+                    self.has_cap = true;
+                    Step::Publish
+                }
+                Some(_) => self.give_up(Answer::Limited, Answer::Unavailable, protocol),
+                None => self.give_up(Answer::Unavailable, Answer::Unavailable, protocol),
+            },
+            Step::Publish => self.after_publish(reply, protocol),
+            Step::Mark => Step::Ended(Answer::Accepted),
+            Step::SubtractFromCap { answer } => {
+                self.has_cap = false;
+                undo(answer, None)
+            }
+            Step::Undo { answer, begin } => self.after_undo(answer, begin, reply, protocol),
+            Step::Tombstone { answer, begin } => match reply {
+                Some(Reply::Met(Some(item))) if item.is_stored_by(self.number) => {
+                    undo(answer, Some(begin))
+                }
+                Some(_) => Step::Ended(answer),
+                None => self.undo_unknown(answer, protocol),
+            },
+            step @ (Step::Waiting | Step::Ended(_) | Step::Died) => step,
+        };
+        if !self.is_running() {
+            self.forget();
+        }
+    }
+
+    /// The process dies.
+    pub fn die(&mut self) {
+        self.is_undo_unknown |= matches!(self.step, Step::Undo { .. } | Step::Tombstone { .. });
+        self.step = Step::Died;
+        self.forget();
+    }
+
+    /// Forgets what neither a call that is over nor a property needs.
+    fn forget(&mut self) {
+        self.code = 0;
+        self.is_in_doubt = false;
+        self.has_cap = false;
+    }
+
+    fn after_begin(
+        &mut self,
+        met: Option<Met>,
+        is_second: bool,
+        reply: Option<Reply>,
+        protocol: &Protocol,
+    ) -> Step {
+        let Some(reply) = reply else {
+            return undo(Answer::Unavailable, Some(self.begin(met)));
+        };
+        let refusal = match reply {
+            Reply::Met(Some(item)) => return self.meet(met, item, protocol),
+            Reply::Windows(by) => {
+                self.refused_by = Some(by);
+                Answer::Limited
+            }
+            Reply::Locked => Answer::Limited,
+            Reply::Failures if !is_second => {
+                return Step::Begin {
                     met,
-                }]
-            }
-            Step::StoreOver { met } => vec![Write::StoreOver { code, now, met }],
-            Step::Admit { sends, charge } => {
-                let sends = sends.is_none().then_some(Write::Admit { mark, now });
-                let charge = charge.is_none().then_some(Write::Charge { mark });
-                sends.into_iter().chain(charge).collect()
-            }
-            Step::Send => vec![Write::Publish { code }],
-            Step::Mark => vec![Write::MarkSent {
-                failures: self.failures,
-            }],
-            Step::GiveBack { sends, charge, .. } => {
-                let sends = sends.then_some(Write::TakeBack { mark });
-                let charge = charge.then_some(Write::Refund { mark });
-                sends.into_iter().chain(charge).collect()
-            }
-            Step::Kill { answer } => {
-                let for_good = answer == Answer::Rejected;
-                vec![Write::Kill {
-                    code,
-                    owner: self.number,
-                    for_good,
-                }]
-            }
-        }
-    }
-
-    /// Goes on with the answer to `write`; `None` when all tries are used up without one.
-    pub fn receive(&mut self, write: Write, reply: Option<Reply>, flaw: Option<Flaw>) {
-        let send_first = flaw == Some(Flaw::SendBeforeStore);
-        let give_back = |kill, answer| Step::GiveBack {
-            sends: true,
-            charge: true,
-            kill,
-            answer,
-        };
-        self.step = match (self.step, reply) {
-            (Step::Claim, Some(Reply::Met(Some(met)))) => self.meet(met, flaw),
-            (Step::Resume { .. } | Step::StoreOver { .. }, Some(Reply::Met(_))) => {
-                Step::Ended(Answer::Running)
-            }
-            (Step::Claim | Step::Resume { .. } | Step::StoreOver { .. }, Some(_)) => Step::ADMIT,
-            (Step::Claim, None) => Step::Kill {
-                answer: Answer::Failed,
-            },
-            (Step::Resume { .. } | Step::StoreOver { .. } | Step::Kill { .. }, None) => {
-                self.is_impaired = true;
-                Step::Ended(Answer::Failed)
-            }
-            (
-                Step::Admit {
-                    mut sends,
-                    mut charge,
-                },
-                reply,
-            ) => {
-                let asked = match reply {
-                    Some(Reply::Limited) => Asked::Limited,
-                    Some(Reply::Refused) => Asked::Broke,
-                    Some(_) => Asked::Taken,
-                    None => Asked::Unknown,
+                    is_second: true,
                 };
-                match (write, reply) {
-                    (Write::Admit { .. }, Some(Reply::Done(failures))) => {
-                        (sends, self.failures) = (Some(asked), failures);
-                    }
-                    (Write::Admit { .. }, _) => sends = Some(asked),
-                    _ => charge = Some(asked),
-                }
-                match (sends, charge) {
-                    (Some(Asked::Taken), Some(Asked::Taken)) => {
-                        if self.is_keyed || send_first {
-                            Step::Send
-                        } else {
-                            Step::Store
-                        }
-                    }
-                    (Some(sends), Some(charge)) => {
-                        give_back(self.is_keyed, refusal([sends, charge]))
-                    }
-                    _ => Step::Admit { sends, charge },
-                }
             }
-            (Step::Store, Some(_)) if send_first => Step::Mark,
-            (Step::Store, Some(_)) => Step::Send,
-            (Step::Send, Some(Reply::Refused)) => give_back(true, Answer::Rejected),
-            (Step::Send, Some(_)) if send_first && !self.is_keyed => Step::Store,
-            (Step::Send, Some(_)) => Step::Mark,
-            (Step::Store | Step::Send, None) => give_back(true, Answer::Failed),
-            (Step::Mark, reply) => {
-                self.is_impaired |= reply.is_none();
-                Step::Ended(Answer::Accepted)
+            Reply::Balance(by) => {
+                self.refused_by = by;
+                Answer::OutOfBalance
             }
-            (
-                Step::GiveBack {
-                    mut sends,
-                    mut charge,
-                    kill,
-                    answer,
-                },
-                reply,
-            ) => {
-                self.is_impaired |= reply.is_none();
-                match write {
-                    Write::TakeBack { .. } => sends = false,
-                    _ => charge = false,
-                }
-                match (
-                    sends || charge,
-                    kill && flaw != Some(Flaw::LeaveUnsentAlive),
-                ) {
-                    (true, _) => Step::GiveBack {
-                        sends,
-                        charge,
-                        kill,
-                        answer,
-                    },
-                    (false, true) => Step::Kill { answer },
-                    (false, false) => Step::Ended(answer),
-                }
-            }
-            (Step::Kill { answer }, Some(_)) => Step::Ended(answer),
-            (step @ (Step::Waiting | Step::Ended(_) | Step::Crashed), _) => step,
+            Reply::Done => return self.begun(protocol),
+            _ => Answer::Unavailable,
         };
+        self.refuse(refusal, met, protocol)
     }
 
-    /// `answered` and `Plan::revive`: what to do about an earlier call's item.
-    fn meet(&mut self, met: Item, flaw: Option<Flaw>) -> Step {
-        match met.state {
-            State::Sent | State::Verified => {
-                self.code = met.code.unwrap_or(self.code);
-                Step::Ended(Answer::Accepted)
-            }
-            State::Rejected => Step::Ended(Answer::Rejected),
-            State::Stored if self.now < met.lease_until => Step::Ended(Answer::Running),
-            State::Stored | State::Paused => match met.code {
-                Some(code)
-                    if self.now < met.expires_at && flaw != Some(Flaw::FreshCodeOnTakeOver) =>
-                {
-                    self.code = code;
-                    // What a dead call has taken is found by its moment; one that gave up has
-                    // given it back.
-                    if met.state == State::Stored {
-                        self.mark = met.at;
-                    }
-                    Step::Resume { met }
-                }
-                _ => Step::StoreOver { met },
-            },
+    /// The verification is its own.
+    fn begun(&mut self, protocol: &Protocol) -> Step {
+        self.seed = Some(self.number);
+        self.is_in_doubt = false;
+        if protocol.has(Flaw::SendBeforeStore) {
+            return Step::Mark;
         }
+        protocol.cap_or_publish()
+    }
+
+    /// A refusal of the begin: believed if every attempt was answered, else the begin is undone first.
+    fn refuse(&mut self, answer: Answer, met: Option<Met>, protocol: &Protocol) -> Step {
+        if self.is_in_doubt && !protocol.has(Flaw::BelieveRefusalInDoubt) {
+            return undo(answer, Some(self.begin(met)));
+        }
+        Step::Ended(answer)
+    }
+
+    /// Decides about the verification that its begin met.
+    fn meet(&mut self, tried: Option<Met>, item: Verification, protocol: &Protocol) -> Step {
+        let is_own = if protocol.has(Flaw::OwnWriteToldByCode) {
+            item.send == SendState::Stored && item.digest == Some(self.code)
+        } else {
+            item.is_stored_by(self.number)
+        };
+        if is_own {
+            return self.begun(protocol);
+        }
+        if item.body != self.body {
+            return self.refuse(Answer::DifferentBody, tried, protocol);
+        }
+        let ignores_closed = protocol.has(Flaw::TakeOverClosed);
+        let is_verified = item.state == State::Verified && !ignores_closed;
+        if is_verified || item.send == SendState::Sent {
+            return Step::Ended(Answer::AcceptedBefore);
+        }
+        if item.send == SendState::Unsent {
+            return begin(Some(item.met()));
+        }
+        if item.lease_until > self.now || protocol.has(Flaw::StoredMeansRunning) {
+            return self.refuse(Answer::Running, tried, protocol);
+        }
+        if item.attempts >= protocol.scenario.max_attempts && !ignores_closed {
+            return begin(Some(item.met()));
+        }
+        if protocol.is_too_late(&item, self.now) && !protocol.has(Flaw::FreshCodeUncharged) {
+            if item.expires_at > self.now {
+                return self.refuse(Answer::Running, tried, protocol);
+            }
+            return begin(Some(item.met()));
+        }
+        self.takes_over = true;
+        Step::TakeOver { met: item }
+    }
+
+    fn after_take_over(
+        &mut self,
+        met: Verification,
+        reply: Option<Reply>,
+        protocol: &Protocol,
+    ) -> Step {
+        let is_taken = match reply {
+            Some(Reply::Done) => true,
+            Some(Reply::Met(Some(item))) => {
+                let is_own = item.is_stored_by(self.number);
+                if !is_own && (item.send == SendState::Sent || item.state == State::Verified) {
+                    return Step::Ended(Answer::AcceptedBefore);
+                }
+                is_own
+            }
+            Some(_) => false,
+            None => return Step::Ended(Answer::Unavailable),
+        };
+        if !is_taken {
+            return Step::Ended(Answer::Running);
+        }
+        if protocol.takes_over_afresh(&met, self.now) {
+            self.seed = Some(self.number);
+        } else {
+            self.seed = Some(met.seed);
+            self.code = met.digest.unwrap_or_default();
+        }
+        if protocol.has(Flaw::TakeOverWithoutCaps) {
+            return Step::Publish;
+        }
+        protocol.cap_or_publish()
+    }
+
+    fn after_publish(&mut self, reply: Option<Reply>, protocol: &Protocol) -> Step {
+        let answer = match reply {
+            Some(Reply::Done) if self.seed.is_none() => return begin(None),
+            Some(Reply::Done) => return Step::Mark,
+            Some(Reply::Refused) => Answer::Rejected,
+            Some(_) => Answer::Unavailable,
+            None if protocol.has(Flaw::ReleaseOnUnknown) => Answer::Unavailable,
+            None => return Step::Ended(Answer::Unknown),
+        };
+        if self.has_cap && !(self.takes_over && !protocol.has(Flaw::UndoAfterTakeOver)) {
+            return Step::SubtractFromCap { answer };
+        }
+        self.give_up(answer, Answer::Unknown, protocol)
+    }
+
+    /// Undoes what it began; what it took over it leaves, since the call before may have sent.
+    fn give_up(&mut self, begun: Answer, taken_over: Answer, protocol: &Protocol) -> Step {
+        if self.takes_over && !protocol.has(Flaw::UndoAfterTakeOver) {
+            return Step::Ended(taken_over);
+        }
+        undo(begun, None)
+    }
+
+    fn after_undo(
+        &mut self,
+        answer: Answer,
+        begin: Option<Begin>,
+        reply: Option<Reply>,
+        protocol: &Protocol,
+    ) -> Step {
+        let item = match reply {
+            Some(Reply::Met(item)) => item,
+            Some(_) => return Step::Ended(answer),
+            None => return self.undo_unknown(answer, protocol),
+        };
+        let is_ours = |item: &Verification| item.call_id == self.number;
+        if item.is_some_and(|item| is_ours(&item) && item.send == SendState::Unsent) {
+            return Step::Ended(answer);
+        }
+        match begin {
+            Some(begin) if item.is_none() || !protocol.has(Flaw::TombstoneOnAbsenceAlone) => {
+                Step::Tombstone { answer, begin }
+            }
+            Some(_) => Step::Ended(answer),
+            // Another call took it over.
+            None if protocol.has(Flaw::RefuseWithoutUndo) => Step::Ended(answer),
+            None => Step::Ended(Answer::Unavailable),
+        }
+    }
+
+    fn undo_unknown(&mut self, answer: Answer, protocol: &Protocol) -> Step {
+        self.is_undo_unknown = true;
+        if protocol.has(Flaw::RefuseWithoutUndo) {
+            return Step::Ended(answer);
+        }
+        Step::Ended(Answer::Unavailable)
     }
 }
 
-/// `refusal`: an unanswered question, else a limit, else the balance.
-fn refusal(asked: [Asked; 2]) -> Answer {
-    if asked.contains(&Asked::Unknown) {
-        Answer::Failed
-    } else if asked.contains(&Asked::Limited) {
-        Answer::Limited
-    } else {
-        Answer::Rejected
+fn begin(met: Option<Met>) -> Step {
+    Step::Begin {
+        met,
+        is_second: false,
     }
+}
+
+fn undo(answer: Answer, begin: Option<Begin>) -> Step {
+    Step::Undo { answer, begin }
 }
 
 /// What the caller of `validate` is told.
@@ -322,36 +465,35 @@ pub enum Verdict {
     NotMatched,
     NotFound,
     /// 503.
-    Failed,
+    Unavailable,
 }
 
 /// How far a call of `validate` has come.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub enum GuessStep {
-    /// It has not been made.
+    /// It has not started.
     Waiting,
-    /// `Verifications::guess`.
+    /// Count, compare and consume.
     Guess,
     /// Of a flaw: compared, and not counted yet.
-    Compared(bool),
-    /// `validate`: the recipient's failures are counted or forgotten.
+    Compared {
+        /// Whether it is right.
+        is_right: bool,
+    },
+    /// The recipient's failures are counted, or forgotten.
     Settle(Verdict),
-    /// It has answered.
-    Ended(Verdict),
-    /// Its process has died.
-    Crashed,
+    /// It has answered, or its process died.
+    Ended(Option<Verdict>),
 }
 
-/// One call of `validate`.
+/// A call of `validate`.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 pub struct GuessCall {
-    /// By what it knows its own write: random, or made from its `Idempotency-Key`.
-    pub name: u8,
-    /// Whether the code is the one that was sent.
-    pub is_right: bool,
-    /// The code, if it is.
-    pub code: Option<u8>,
-    /// When it began.
+    /// Its `Idempotency-Key`, or a random one.
+    pub key: u8,
+    /// The code it guesses.
+    pub code: u8,
+    /// When it started.
     pub now: u8,
     /// Whether a write of it was sent again.
     pub is_repeated: bool,
@@ -360,93 +502,110 @@ pub struct GuessCall {
 }
 
 impl GuessCall {
-    /// A guess of that name, not made yet.
+    /// A guess under that key, not started.
     #[must_use]
-    pub fn new(name: u8, is_right: bool) -> Self {
-        let (code, now, is_repeated, step) = (None, 0, false, GuessStep::Waiting);
+    pub fn new(key: u8) -> Self {
         Self {
-            name,
-            is_right,
-            code,
-            now,
-            is_repeated,
-            step,
+            key,
+            code: 0,
+            now: 0,
+            is_repeated: false,
+            step: GuessStep::Waiting,
         }
+    }
+
+    /// Its call id, made of key and code.
+    #[must_use]
+    pub fn id(&self) -> u8 {
+        self.key * 2 + self.code
+    }
+
+    /// Whether it is running.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !matches!(self.step, GuessStep::Waiting | GuessStep::Ended(_))
     }
 
     /// Its answer, if it has given one.
     #[must_use]
     pub fn verdict(&self) -> Option<Verdict> {
         match self.step {
-            GuessStep::Ended(verdict) => Some(verdict),
+            GuessStep::Ended(verdict) => verdict,
             _ => None,
         }
     }
 
-    /// Whether it was told that it is right.
+    /// The next write.
     #[must_use]
-    pub fn succeeded(self) -> bool {
-        self.verdict() == Some(Verdict::Success)
-    }
-
-    /// The write that is under way.
-    #[must_use]
-    pub fn write(&self, flaw: Option<Flaw>) -> Option<Write> {
-        let Self {
-            name, code, now, ..
-        } = *self;
+    pub fn write(&self, protocol: &Protocol) -> Option<Write> {
+        let (id, code, now) = (self.id(), self.code, self.now);
         match self.step {
-            GuessStep::Waiting | GuessStep::Ended(_) | GuessStep::Crashed => None,
-            GuessStep::Guess if flaw == Some(Flaw::CompareBeforeCount) => Some(Write::Read),
-            GuessStep::Guess => Some(Write::Guess { name, code, now }),
-            GuessStep::Compared(matched) => Some(Write::Count { name, matched }),
-            GuessStep::Settle(Verdict::Success) => Some(Write::Forget),
-            GuessStep::Settle(_) => Some(Write::CountFailure { name }),
+            GuessStep::Waiting | GuessStep::Ended(_) => None,
+            GuessStep::Guess if protocol.has(Flaw::CompareBeforeCount) => {
+                Some(Write::Read { id, now })
+            }
+            GuessStep::Guess => Some(Write::Guess { id, code, now }),
+            GuessStep::Compared { is_right } => Some(Write::Count { id, is_right }),
+            GuessStep::Settle(Verdict::Success) => Some(Write::ForgetFailures),
+            GuessStep::Settle(_) => Some(Write::CountFailure { id }),
         }
     }
 
-    /// Goes on with the answer; `None` when all tries are used up without one.
-    pub fn receive(&mut self, reply: Option<Reply>, flaw: Option<Flaw>) {
+    /// Goes on with the reply to its write.
+    pub fn receive(&mut self, reply: Option<Reply>, protocol: &Protocol) {
+        let ended = |verdict| GuessStep::Ended(Some(verdict));
         self.step = match (self.step, reply) {
-            // A right guess that may have failures to forget does so; the next one can, too.
+            // A right guess is right whether or not the failures could be forgotten.
             (GuessStep::Settle(verdict @ Verdict::Success), _)
-            | (GuessStep::Settle(verdict), Some(_)) => GuessStep::Ended(verdict),
-            (_, None) => GuessStep::Ended(Verdict::Failed),
+            | (GuessStep::Settle(verdict), Some(_)) => ended(verdict),
+            (_, None) => ended(Verdict::Unavailable),
             (GuessStep::Guess, Some(Reply::New(item)))
-                if flaw == Some(Flaw::CompareBeforeCount) =>
+                if protocol.has(Flaw::CompareBeforeCount) =>
             {
-                let is_open = item.attempts < MAX_ATTEMPTS && self.now < item.expires_at;
-                if is_open && item.is_alive() {
-                    GuessStep::Compared(self.code.is_some() && item.code == self.code)
+                let has_guesses = item.attempts < protocol.scenario.max_attempts;
+                if has_guesses && item.is_alive(self.now) {
+                    let is_right = item.digest == Some(self.code);
+                    GuessStep::Compared { is_right }
                 } else {
-                    GuessStep::Ended(Verdict::NotFound)
+                    ended(Verdict::NotFound)
                 }
             }
             (GuessStep::Guess, Some(Reply::Met(_)))
-                if self.is_repeated && flaw == Some(Flaw::TakeLostWriteForSuccess) =>
+                if self.is_repeated && protocol.has(Flaw::TakeLostWriteForSuccess) =>
             {
-                GuessStep::Settle(Verdict::Success)
+                ended(Verdict::Success)
             }
             (GuessStep::Guess, Some(Reply::New(item) | Reply::Met(Some(item)))) => {
-                self.judge(&item)
+                self.judge(&item, protocol)
             }
-            (GuessStep::Compared(true), _) => GuessStep::Settle(Verdict::Success),
-            (GuessStep::Compared(false), _) => GuessStep::Settle(Verdict::NotMatched),
-            _ => GuessStep::Ended(Verdict::NotFound),
+            (GuessStep::Compared { is_right: true }, _) => ended(Verdict::Success),
+            (GuessStep::Compared { is_right: false }, _) => ended(Verdict::NotMatched),
+            _ => ended(Verdict::NotFound),
         };
+        if !self.is_running() {
+            self.is_repeated = false;
+        }
     }
 
-    /// `verdict`: from the item as it is, be it this write's work or that of an earlier try.
-    fn judge(self, item: &Item) -> GuessStep {
-        let counted_as = item.tries[usize::from(self.name)];
-        if counted_as == 0 {
-            GuessStep::Ended(Verdict::NotFound)
-        } else if item.state != State::Verified || counted_as != item.attempts {
-            GuessStep::Settle(Verdict::NotMatched)
-        } else if item.failures == Some(0) && counted_as == 1 {
-            GuessStep::Ended(Verdict::Success)
+    /// The verdict from the item as it is: what this write made of it, or an earlier one of its id.
+    fn judge(&self, item: &Verification, protocol: &Protocol) -> GuessStep {
+        let counted_as = item.tries[usize::from(self.id())];
+        let verdict = if counted_as == 0 {
+            Verdict::NotFound
+        } else if item.state == State::Verified && counted_as == item.attempts {
+            Verdict::Success
         } else {
-            GuessStep::Settle(Verdict::Success)
+            Verdict::NotMatched
+        };
+        let settles = match verdict {
+            Verdict::Success => item.had_failures || counted_as > 1,
+            Verdict::NotMatched => true,
+            Verdict::NotFound | Verdict::Unavailable => false,
+        };
+        if settles && protocol.scenario.counts_failures {
+            GuessStep::Settle(verdict)
+        } else {
+            GuessStep::Ended(Some(verdict))
         }
     }
 }

@@ -14,23 +14,36 @@ struct Options {
     /// Break the protocol in this way, and show a shortest run that violates a property.
     #[arg(long, value_enum)]
     flaw: Option<Flaw>,
-    /// Let so many writes land after they were cut off and repeated. The protocol does not promise
-    /// to bear that.
+    /// Explore this scenario alone, by its number.
+    #[arg(long)]
+    scenario: Option<usize>,
+    /// Let so many more faults happen in each scenario.
+    #[arg(long, default_value_t = 0)]
+    faults: u8,
+    /// Let so many more writes land late.
     #[arg(long, default_value_t = 0)]
     late: u8,
+    /// Let each scenario last so many more ticks.
+    #[arg(long, default_value_t = 0)]
+    ticks: u8,
 }
 
 fn main() -> io::Result<ExitCode> {
     let options = Options::parse();
     let mut out = io::stdout().lock();
     let mut is_sound = true;
-    for mut scenario in SCENARIOS {
-        scenario.faults.late = scenario.faults.late.max(options.late);
+    for (number, mut scenario) in SCENARIOS.into_iter().enumerate() {
+        if options.scenario.is_some_and(|only| only != number) {
+            continue;
+        }
+        scenario.faults = scenario.faults.saturating_add(options.faults);
+        scenario.late = scenario.late.saturating_add(options.late);
+        scenario.ends_at = scenario.ends_at.saturating_add(options.ticks);
         let protocol = Protocol {
             scenario,
             flaw: options.flaw,
         };
-        writeln!(out, "{}", scenario.name)?;
+        writeln!(out, "{number}. {}", scenario.name)?;
         let explored = protocol.clone().explore();
         let (moments, depth) = (explored.moments, explored.depth);
         writeln!(out, "  {moments} states, up to {depth} steps deep")?;
@@ -48,7 +61,7 @@ fn main() -> io::Result<ExitCode> {
             continue;
         }
         is_sound = false;
-        if let Some((name, run)) = protocol.counterexample() {
+        if let Some((name, run)) = protocol.counterexample(None) {
             writeln!(out, "  A shortest run that violates \"{name}\":")?;
             for (number, step) in run.into_actions().iter().enumerate() {
                 writeln!(out, "  {:3}. {step}", number + 1)?;

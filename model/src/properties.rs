@@ -1,173 +1,311 @@
 //! What must hold: always, in the end, or at least once (so that the model is not true of nothing).
 //!
-//! A property speaks of history only where it must; most can be read off one moment. Those of what
-//! is taken and given back excuse a call that could not do its part: its process died, or no try of
-//! a write that gives back, kills or marks was answered. The product logs that.
+//! Three cases cannot be avoided. They are granted here and nowhere else, and each is shown to come
+//! about:
+//!
+//! - a death leaves a charge, until the same key finishes the send;
+//! - an undo without an answer leaves a charge;
+//! - a call that a cap or the message service refuses holds its recipient's window and its parts
+//!   until its undo, and another call may be refused meanwhile.
+
+use std::collections::HashSet;
 
 use stateright::Property;
 
-use crate::aws::{MAX_ATTEMPTS, State, TTL};
 use crate::calls::{Answer, GuessCall, GuessStep, RequestCall, Step, Verdict};
-use crate::{Moment, Protocol, Scenario};
+use crate::tables::{Entry, Message, State};
+use crate::{Moment, Protocol, Scenario, Wrong};
 
 type Holds = fn(&Protocol, &Moment) -> bool;
 
 /// What holds at every moment.
-pub const ALWAYS: [(&str, Holds); 13] = [
-    ("at most max_attempts guesses are compared", |_, moment| {
-        moment.aws.compared <= MAX_ATTEMPTS
-    }),
-    ("at most one guess succeeds", |_, moment| {
-        let mut winners = moment.guesses.iter().filter(|guess| guess.succeeded());
-        let first = winners.next();
-        winners.all(|winner| first.is_some_and(|first| first.name == winner.name))
-    }),
-    ("no wrong guess succeeds", |_, moment| {
-        moment
-            .guesses
-            .iter()
-            .all(|guess| guess.is_right || !guess.succeeded())
+pub const ALWAYS: [(&str, Holds); 22] = [
+    ("every comparison of a code is counted", |_, moment| {
+        let compared: u8 = moment.deeds.compared.iter().sum();
+        let attempts = moment.tables.verifications[0].map_or(0, |item| item.attempts);
+        moment.deeds.uncounted == 0 && compared <= attempts
     }),
     (
-        "a right, timely, first guess is never refused",
-        |_, moment| {
-            let refused = |guess: &&GuessCall| {
-                let refused = matches!(
-                    guess.verdict(),
-                    Some(Verdict::NotMatched | Verdict::NotFound)
-                );
-                guess.is_right && refused
-            };
-            // First: no other right one has begun, and so few wrong ones that one attempt is left.
-            let is_first = |guess: &GuessCall| {
-                let others = moment
-                    .guesses
-                    .iter()
-                    .filter(|other| other.name != guess.name && other.step != GuessStep::Waiting);
-                let (right, wrong): (Vec<&GuessCall>, Vec<&GuessCall>) =
-                    others.partition(|other| other.is_right);
-                let mut names: Vec<_> = wrong.iter().map(|other| other.name).collect();
-                names.dedup();
-                right.is_empty() && names.len() < usize::from(MAX_ATTEMPTS)
-            };
-            let code = |guess: &GuessCall| guess.code.unwrap_or_default();
-            let mut refused = moment.guesses.iter().filter(refused);
-            !refused.any(|guess| is_first(guess) && guess.now < end(moment, code(guess)))
-                || lost_its_mark(moment)
+        "at most max_attempts guesses are compared with a code",
+        |protocol, moment| {
+            let compared: u8 = moment.deeds.compared.iter().sum();
+            compared <= protocol.scenario.max_attempts
+        },
+    ),
+    ("a repeated guess is counted once", |_, moment| {
+        let failed = &moment.tables.recipient.failed;
+        let distinct: HashSet<_> = failed.iter().collect();
+        moment.deeds.compared.iter().all(|&times| times <= 1) && distinct.len() == failed.len()
+    }),
+    ("at most one guess succeeds", |_, moment| {
+        let mut winners = moment.guesses.iter().filter(|guess| succeeded(guess));
+        let first = winners.next();
+        moment.deeds.successes <= 1
+            && winners.all(|winner| first.is_some_and(|first| first.id() == winner.id()))
+    }),
+    ("no wrong guess succeeds", |_, moment| {
+        moment.guesses.iter().filter(|guess| succeeded(guess)).all(|guess| {
+            moment.tables.verifications[0].is_some_and(|item| {
+                item.state == State::Verified && item.digest == Some(guess.code)
+            })
+        })
+    }),
+    ("a right, timely, first guess is never refused", |_, moment| {
+        moment.wrong != Some(Wrong::RightGuessRefused)
+    }),
+    (
+        "every wrong guess that is answered counts as a failure",
+        |protocol, moment| {
+            let told: HashSet<_> = moment
+                .guesses
+                .iter()
+                .filter(|guess| guess.verdict() == Some(Verdict::NotMatched))
+                .map(GuessCall::id)
+                .collect();
+            !protocol.scenario.counts_failures
+                || moment.tables.recipient.failed.len() >= told.len()
+                || moment.deeds.successes > 0
+        },
+    ),
+    ("every message taken has its entry in the windows", |_, moment| {
+        moment.messages.iter().all(|message| {
+            let of = |call: u8| call == message.call;
+            let sends = &moment.tables.recipient.sends;
+            let taken = moment.messages.iter().filter(|other| of(other.call));
+            taken.count() <= sends.iter().filter(|entry| of(entry.call)).count()
+        })
+    }),
+    (
+        "two sends in the windows are a window apart",
+        |protocol, moment| {
+            let sends = &moment.tables.recipient.sends;
+            are_apart(sends.iter().map(|entry| entry.at).collect(), protocol.scenario.window)
         },
     ),
     (
-        "calls of validate with one key get one answer",
-        |_, moment| {
-            let answered = |guess: &&GuessCall| {
-                !matches!(
-                    guess.verdict(),
-                    None | Some(Verdict::Failed | Verdict::NotFound)
-                )
+        "two messages are a window apart, less a call's time",
+        |protocol, moment| {
+            let Scenario {
+                window, timeout, ..
+            } = protocol.scenario;
+            let at = moment.messages.iter().map(|message| message.at);
+            are_apart(at.collect(), window.saturating_sub(timeout))
+        },
+    ),
+    (
+        "two messages never carry different codes that are alive",
+        |protocol, moment| {
+            let is_alive = |message: &Message| {
+                let mut calls = moment.requests.iter();
+                !moment.deeds.exhausted.contains(&message.seed)
+                    && calls.any(|call| {
+                        call.seed == Some(message.seed)
+                            && moment.clock < moment.promised_end(call, protocol)
+                    })
             };
-            let answered: Vec<_> = moment.guesses.iter().filter(answered).collect();
-            answered.iter().all(|one| {
-                let mut same = answered.iter().filter(|other| other.name == one.name);
-                same.all(|other| other.verdict() == one.verdict())
+            moment.messages.iter().all(|one| {
+                let mut others = moment.messages.iter();
+                !others.any(|other| {
+                    one.verification == other.verification
+                        && one.seed != other.seed
+                        && is_alive(one)
+                        && is_alive(other)
+                })
             })
         },
     ),
     (
-        "every wrong guess that is answered counts as a failure",
-        |_, moment| {
-            let told = |name: &u8| {
-                let mut calls = moment.guesses.iter().filter(|guess| guess.name == *name);
-                calls.any(|guess| guess.verdict() == Some(Verdict::NotMatched))
-            };
-            let told = (0..4).filter(told).count();
-            usize::from(moment.aws.failures) >= told
-                || moment.guesses.iter().copied().any(is_forgetting)
+        "a code that was ACCEPTED, or taken without an answer, lives its full time",
+        |protocol, moment| {
+            moment.requests.iter().all(|call| {
+                let item = moment.tables.verifications[usize::from(call.verification)];
+                let is_promised = call.answer() == Some(Answer::Accepted)
+                    || call.answer() == Some(Answer::Unknown)
+                        && [0, 1].iter().any(|&code| moment.is_taken(call, code));
+                let is_over = moment.clock >= moment.promised_end(call, protocol)
+                    || call
+                        .seed
+                        .is_some_and(|seed| moment.deeds.exhausted.contains(&seed));
+                !is_promised
+                    || is_over
+                    || item.is_some_and(|item| {
+                        Some(item.seed) == call.seed
+                            && (item.state == State::Verified || item.is_alive(moment.clock))
+                    })
+            })
         },
     ),
     (
-        "no message goes out whose code is not stored",
+        "an ACCEPTED call's code was taken by the message service",
         |_, moment| {
-            moment
-                .aws
-                .messages
-                .iter()
-                .all(|code| moment.aws.stored.has(code))
+            let accepted = |call: &&RequestCall| call.answer() == Some(Answer::Accepted);
+            let mut accepted = moment.requests.iter().filter(accepted);
+            accepted.all(|call| [0, 1].iter().any(|&code| moment.is_taken(call, code)))
         },
     ),
-    (
-        "all messages carry the same code while it lives",
-        |_, moment| {
-            let sent: Vec<_> = moment.aws.messages.iter().collect();
-            let made = |code: u8| end(moment, code) - TTL;
-            sent.windows(2)
-                .all(|codes| end(moment, codes[0]) <= made(codes[1]))
-        },
-    ),
-    (
-        "an ACCEPTED code is out and can be validated until it ends",
-        |_, moment| {
-            let mut accepted = moment.requests.iter().filter(|call| accepted(call));
-            accepted.all(|call| {
-                let is_out = moment.aws.messages.has(call.code);
-                let is_alive = moment.aws.item.is_some_and(|item| {
-                    item.code == Some(call.code)
-                        && (item.is_alive() || item.state == State::Verified)
-                });
-                is_out && (is_alive || moment.clock >= end(moment, call.code))
-            }) || lost_its_mark(moment)
-        },
-    ),
-    (
-        "no code is alive after REJECTED, 429 or 5xx",
-        |_, moment| {
-            let is_alive = moment.aws.item.is_some_and(|item| item.is_alive());
-            !is_alive || moment.requests.iter().any(accepted) || !is_over(moment)
-        },
-    ),
-    ("the first final answer stands", |_, moment| {
-        let contradicts = |call: &RequestCall| {
-            let known = call.known;
-            let final_answers = [Some(Answer::Accepted), Some(Answer::Rejected)];
-            known.is_some() && final_answers.contains(&call.answer()) && known != call.answer()
-        };
-        !moment.requests.iter().any(contradicts) || lost_its_mark(moment)
+    ("an ACCEPTED that is given again was sent", |_, moment| {
+        moment.wrong != Some(Wrong::AcceptedUnsent)
     }),
-    ("nothing is charged twice for one code", |_, moment| {
-        let impaired = moment
-            .requests
-            .iter()
-            .filter(|call| call.is_impaired)
-            .count();
-        let most = moment.aws.stored.len().max(1) as usize + impaired;
-        usize::from(moment.aws.charged) <= most && moment.aws.sends.len() as usize <= most
+    (
+        "REJECTED and 429 leave no charge and no code alive",
+        |_, moment| {
+            moment.requests.iter().all(|call| {
+                !call.answer().is_some_and(Answer::is_refusal) || !is_left_behind(call, moment)
+            })
+        },
+    ),
+    (
+        "503 leaves no charge and no code alive, unless the undo had no answer",
+        |_, moment| {
+            moment.requests.iter().all(|call| {
+                call.answer() != Some(Answer::Unavailable)
+                    || call.is_undo_unknown
+                    || call.takes_over
+                    || moment.deeds.taken_over.contains(&call.number)
+                    || !is_left_behind(call, moment)
+            })
+        },
+    ),
+    (
+        "REJECTED and 429 never stand beside a live code of the same key",
+        |_, moment| moment.wrong != Some(Wrong::RefusedBesideLiveCode),
+    ),
+    (
+        "no call is refused because of its own key's send",
+        |_, moment| moment.wrong != Some(Wrong::RefusedForOwnSend),
+    ),
+    (
+        "a verification's send is charged exactly while it is stored or sent",
+        |protocol, moment| {
+            let begins = |entry: &&Entry| entry.is_begin;
+            let charges = moment.tables.recipient.sends.iter().filter(begins).count();
+            let spent = protocol.scenario.balance.checked_sub(moment.tables.balance);
+            spent.map(usize::from) == Some(charges)
+                && moment.tables.verifications.iter().flatten().all(|item| {
+                    let mut sends = moment.tables.recipient.sends.iter();
+                    let is_charged =
+                        sends.any(|entry| entry.is_begin && entry.call == item.seed);
+                    is_charged == item.is_charged()
+                })
+        },
+    ),
+    ("the cap counts every message taken", |protocol, moment| {
+        protocol.scenario.cap.is_none()
+            || !moment.is_quiet()
+            || moment.messages.len() <= usize::from(moment.tables.cap)
     }),
-    ("what is sent is charged, and nothing else", |_, moment| {
-        let is_charged = u8::from(moment.requests.iter().any(accepted));
-        let is_exact =
-            moment.aws.charged == is_charged && moment.aws.sends.len() == u32::from(is_charged);
-        is_exact || !is_over(moment) || lost_its_mark(moment)
-    }),
+    (
+        "a charge without a message has a cause that cannot be avoided",
+        |_, moment| {
+            let mut charges = moment.tables.recipient.sends.iter();
+            !moment.is_quiet()
+                || charges.all(|entry| {
+                    !entry.is_begin
+                        || is_sent(entry.call, moment)
+                        || who_carried(entry.call, moment).any(|call| {
+                            call.step == Step::Died
+                                || call.is_undo_unknown
+                                || call.answer() == Some(Answer::Unknown)
+                        })
+                })
+        },
+    ),
+    (
+        "a caller who repeats its key without faults is answered ACCEPTED",
+        |protocol, moment| {
+            !moment.is_quiet()
+                || moment.requests[0].step == Step::Waiting
+                || protocol.is_answered_when_repeated(moment)
+        },
+    ),
 ];
 
-/// What holds once a request with a key has been repeated to the end.
-pub const EVENTUALLY: [(&str, Holds); 2] = [
+/// What holds at the end of every run.
+pub const EVENTUALLY: (&str, Holds) = ("every call is answered, or its process dies", |_, moment| {
+    let is_over =
+        |call: &RequestCall| !call.is_running() && call.step != Step::Waiting;
+    moment.requests.iter().all(is_over) && !moment.guesses.iter().any(GuessCall::is_running)
+});
+
+/// What comes about in the scenarios that can show it.
+const SOMETIMES: [(&str, fn(&Scenario) -> bool, Holds); 11] = [
+    ("a code is accepted", |_| true, |_, moment| {
+        moment.requests.iter().any(accepted)
+    }),
     (
-        "a request that is repeated is answered for good",
+        "a dead call's code is sent by another",
+        repeats,
         |_, moment| {
-            let last = moment.requests.last().and_then(RequestCall::answer);
-            matches!(last, Some(Answer::Accepted | Answer::Rejected))
+            let took_over = |call: &RequestCall| accepted(call) && call.seed != Some(call.number);
+            moment.requests[0].step == Step::Died && moment.requests.iter().any(took_over)
         },
     ),
     (
-        "in the end everything is given back but what was sent",
+        "a code lives longer than its first ttl",
+        |scenario| repeats(scenario) && !scenario.begins_accepted,
+        |protocol, moment| {
+            let item = moment.tables.verifications[0];
+            item.is_some_and(|item| item.expires_at > item.begun_at + protocol.scenario.ttl)
+        },
+    ),
+    ("the first answer is given again", repeats, |_, moment| {
+        let mut requests = moment.requests.iter();
+        requests.any(|call| call.answer() == Some(Answer::AcceptedBefore))
+    }),
+    ("a call begins anew", repeats, |_, moment| {
+        let accepted = |call: &RequestCall| accepted(call) && call.seed == Some(call.number);
+        moment.requests[0].answer() == Some(Answer::Rejected) && accepted(&moment.requests[1])
+    }),
+    (
+        "the last attempt succeeds",
+        |scenario| !scenario.guesses.is_empty(),
+        |protocol, moment| {
+            let item = moment.tables.verifications[0];
+            let is_last =
+                item.is_some_and(|item| item.attempts == protocol.scenario.max_attempts);
+            is_last && moment.guesses.iter().any(succeeded)
+        },
+    ),
+    (
+        "a request to a recipient with failures is accepted",
+        |scenario| scenario.counts_failures,
         |_, moment| {
-            let last = moment.requests.last().and_then(RequestCall::answer);
-            let owed = u8::from(moment.requests.iter().any(accepted));
-            let is_even = moment.aws.charged == owed && moment.aws.sends.len() == u32::from(owed);
-            let is_impaired = moment.requests.iter().any(|call| call.is_impaired);
-            // A process that died has given nothing back, if nobody took over before its code's end.
-            let took_over = moment.aws.stored.len() <= 1;
-            last.is_some() && (is_even || is_impaired || !took_over)
+            let second = moment.tables.verifications[1];
+            second.is_some_and(|item| item.had_failures) && accepted(&moment.requests[1])
+        },
+    ),
+    (
+        "a locked recipient is refused",
+        |scenario| scenario.counts_failures,
+        |_, moment| {
+            let call = &moment.requests[1];
+            call.answer() == Some(Answer::Limited) && call.refused_by.is_none()
+        },
+    ),
+    (
+        "granted: a death leaves a charge",
+        |scenario| !scenario.begins_accepted,
+        |_, moment| {
+            moment.is_quiet() && leaves_charge(moment, |call| call.step == Step::Died)
+        },
+    ),
+    (
+        "granted: an undo without an answer leaves a charge",
+        |scenario| !scenario.begins_accepted,
+        |_, moment| moment.is_quiet() && leaves_charge(moment, |call| call.is_undo_unknown),
+    ),
+    (
+        "granted: a call is refused because of one that is refused later",
+        |scenario| {
+            let mut requests = scenario.requests.iter();
+            !scenario.begins_accepted && requests.any(|&(verification, _)| verification == 1)
+        },
+        |_, moment| {
+            moment.requests.iter().any(|call| {
+                let by = call.refused_by.map(usize::from);
+                let by = by.and_then(|by| moment.requests[by].answer());
+                call.answer().is_some_and(Answer::is_refusal) && by == Some(Answer::Rejected)
+            })
         },
     ),
 ];
@@ -175,70 +313,59 @@ pub const EVENTUALLY: [(&str, Holds); 2] = [
 /// What `scenario` is explored for.
 #[must_use]
 pub fn all(scenario: &Scenario) -> Vec<Property<Protocol>> {
-    let mut all: Vec<_> = ALWAYS
-        .map(|(name, holds)| Property::always(name, holds))
-        .into();
-    if scenario.is_repeated_to_the_end {
-        all.extend(EVENTUALLY.map(|(name, holds)| Property::eventually(name, holds)));
-    }
-    all.push(Property::sometimes(
-        "a code is accepted",
-        |_, moment: &Moment| moment.requests.iter().any(accepted),
-    ));
-    if !scenario.guesses.is_empty() {
-        all.push(Property::sometimes(
-            "the last attempt succeeds",
-            |_, moment: &Moment| {
-                let is_last = moment
-                    .aws
-                    .item
-                    .is_some_and(|item| item.attempts == MAX_ATTEMPTS);
-                is_last && moment.guesses.iter().any(|guess| guess.succeeded())
-            },
-        ));
-    }
-    if scenario.is_keyed && scenario.requests > 1 {
-        all.push(Property::sometimes(
-            "a dead call's code is sent by another",
-            |_, moment: &Moment| {
-                let taken = |call: &RequestCall| accepted(call) && call.code != call.number;
-                moment.requests[0].step == Step::Crashed && moment.requests.iter().any(taken)
-            },
-        ));
-    }
-    all
+    let (name, holds) = EVENTUALLY;
+    let always = ALWAYS.map(|(name, holds)| Property::always(name, holds));
+    let sometimes = SOMETIMES
+        .into_iter()
+        .filter(|(_, is_shown, _)| is_shown(scenario))
+        .map(|(name, _, holds)| Property::sometimes(name, holds));
+    let eventually = Property::eventually(name, holds);
+    always.into_iter().chain([eventually]).chain(sometimes).collect()
 }
 
-/// The first tick at which the code is dead.
-fn end(moment: &Moment, code: u8) -> u8 {
-    moment.requests[usize::from(code)].now + TTL
+fn repeats(scenario: &Scenario) -> bool {
+    scenario.requests.get(1) == scenario.requests.first()
 }
 
 fn accepted(call: &RequestCall) -> bool {
     call.answer() == Some(Answer::Accepted)
 }
 
-/// A success forgets the failures, also those of guesses that are answered later.
-fn is_forgetting(guess: GuessCall) -> bool {
-    let settles = GuessStep::Settle(Verdict::Success);
-    guess.succeeded() || guess.step == settles || guess.is_right && guess.step == GuessStep::Crashed
+fn succeeded(guess: &GuessCall) -> bool {
+    guess.verdict() == Some(Verdict::Success)
+        || guess.step == GuessStep::Settle(Verdict::Success)
 }
 
-/// Whether all calls of `request` that were made have answered, and done all that they must.
-fn is_over(moment: &Moment) -> bool {
-    let is_over = |call: &RequestCall| match call.step {
-        Step::Waiting => true,
-        Step::Ended(_) => !call.is_impaired,
-        _ => false,
-    };
-    moment.requests.iter().all(is_over)
+/// Whether any two of these ticks are so many ticks apart.
+fn are_apart(mut ticks: Vec<u8>, window: u8) -> bool {
+    ticks.sort_unstable();
+    ticks.windows(2).all(|pair| pair[0] + window <= pair[1])
 }
 
-/// Whether an accepted code could not be marked as sent. Then the same request, made again after
-/// the lease, sends it again, and what comes of that is the answer.
-fn lost_its_mark(moment: &Moment) -> bool {
-    moment
-        .requests
-        .iter()
-        .any(|call| accepted(call) && call.is_impaired)
+/// Whether what a call began is still charged, or its code alive.
+fn is_left_behind(call: &RequestCall, moment: &Moment) -> bool {
+    let mut sends = moment.tables.recipient.sends.iter();
+    let item = moment.tables.verifications[usize::from(call.verification)];
+    sends.any(|entry| entry.call == call.number)
+        || item.is_some_and(|item| {
+            item.state == State::Open && item.call_id == call.number
+        })
+}
+
+/// The calls that carried out the send which `begin` was charged for.
+fn who_carried(begin: u8, moment: &Moment) -> impl Iterator<Item = &RequestCall> {
+    let of = move |call: &&RequestCall| call.number == begin || call.seed == Some(begin);
+    moment.requests.iter().filter(of)
+}
+
+fn is_sent(begin: u8, moment: &Moment) -> bool {
+    moment.messages.iter().any(|message| message.seed == begin)
+}
+
+fn leaves_charge(moment: &Moment, because: fn(&RequestCall) -> bool) -> bool {
+    let mut charges = moment.tables.recipient.sends.iter();
+    charges.any(|entry| {
+        let is_cause = who_carried(entry.call, moment).any(because);
+        entry.is_begin && !is_sent(entry.call, moment) && is_cause
+    })
 }
