@@ -199,10 +199,7 @@ impl RequestCall {
                 seed: self.seed.unwrap_or(call),
                 code: self.code,
             },
-            Step::Undo { .. } => Write::Undo {
-                verification,
-                call,
-            },
+            Step::Undo { .. } => Write::Undo { verification, call },
             Step::Tombstone { begin, .. } => Write::Tombstone { begin },
         })
     }
@@ -396,14 +393,14 @@ impl RequestCall {
             None if protocol.has(Flaw::ReleaseOnUnknown) => Answer::Unavailable,
             None => return Step::Ended(Answer::Unknown),
         };
-        if self.has_cap && !(self.takes_over && !protocol.has(Flaw::UndoAfterTakeOver)) {
-            return Step::SubtractFromCap { answer };
+        match self.give_up(answer, Answer::Unknown, protocol) {
+            Step::Undo { answer, .. } if self.has_cap => Step::SubtractFromCap { answer },
+            step => step,
         }
-        self.give_up(answer, Answer::Unknown, protocol)
     }
 
     /// Undoes what it began; what it took over it leaves, since the call before may have sent.
-    fn give_up(&mut self, begun: Answer, taken_over: Answer, protocol: &Protocol) -> Step {
+    fn give_up(&self, begun: Answer, taken_over: Answer, protocol: &Protocol) -> Step {
         if self.takes_over && !protocol.has(Flaw::UndoAfterTakeOver) {
             return Step::Ended(taken_over);
         }
@@ -588,7 +585,7 @@ impl GuessCall {
     }
 
     /// The verdict from the item as it is: what this write made of it, or an earlier one of its id.
-    fn judge(&self, item: &Verification, protocol: &Protocol) -> GuessStep {
+    fn judge(self, item: &Verification, protocol: &Protocol) -> GuessStep {
         let counted_as = item.tries[usize::from(self.id())];
         let verdict = if counted_as == 0 {
             Verdict::NotFound

@@ -234,9 +234,8 @@ impl Model for Protocol {
         }
         actions.extend((0..moment.late.len()).map(Action::Land));
         if self.scenario.collects {
-            let is_past = |slot: &Option<Verification>| {
-                slot.is_some_and(|item| item.ttl <= moment.clock)
-            };
+            let is_past =
+                |slot: &Option<Verification>| slot.is_some_and(|item| item.ttl <= moment.clock);
             let slots = moment.tables.verifications.iter().enumerate();
             let past = slots.filter(|(_, slot)| is_past(slot));
             actions.extend(past.map(|(index, _)| Action::Collect(index)));
@@ -327,7 +326,8 @@ impl Protocol {
             return;
         }
         let is_publish = matches!(write, Write::Publish { .. });
-        let may_be_late = moment.may_be_late > 0 && !matches!(write, Write::Read { .. } | Write::Count { .. });
+        let may_be_late =
+            moment.may_be_late > 0 && !matches!(write, Write::Read { .. } | Write::Count { .. });
         let changes = is_publish || {
             let mut after = moment.clone();
             self.land(&mut after, write);
@@ -342,8 +342,8 @@ impl Protocol {
                 add(Fate::TakenThenRefused);
             }
         } else {
-            let is_repeated = !matches!(write, Write::SubtractFromCap)
-                || self.has(Flaw::RepeatCapRelease);
+            let is_repeated =
+                !matches!(write, Write::SubtractFromCap) || self.has(Flaw::RepeatCapRelease);
             if changes && is_repeated {
                 add(Fate::AnswerLost);
             }
@@ -431,7 +431,8 @@ impl Protocol {
         match who {
             Who::Request(index) => {
                 let step = next.requests[index].step;
-                if self.has(Flaw::OwnWriteToldByCode) && matches!(reply, Some(Reply::Met(Some(_)))) {
+                if self.has(Flaw::OwnWriteToldByCode) && matches!(reply, Some(Reply::Met(Some(_))))
+                {
                     next.deeds.uncounted += u8::from(matches!(step, Step::Begin { .. }));
                 }
                 next.requests[index].receive(reply, self);
@@ -486,7 +487,7 @@ impl Protocol {
         let is_unknown = guess.verdict() == Some(calls::Verdict::Unavailable);
         let is_first = next.deeds.successes == 0
             && before.is_none_or(|item| item.tries[usize::from(guess.id())] == 0);
-        if is_success || is_unknown || !is_first  {
+        if is_success || is_unknown || !is_first {
             return;
         }
         let is_due = next.requests.iter().any(|call| {
@@ -544,7 +545,10 @@ fn check_answer(next: &mut Moment, index: usize, answer: Answer, step: Step) {
     let is_refusal = answer.is_refusal() && matches!(step, Step::Begin { .. });
     let is_first = matches!(step, Step::Begin { met: None, .. });
     let is_own = |by: u8| next.requests[usize::from(by)].verification == call.verification;
-    let has_live = |item: Verification| item.is_alive(next.clock) && item.is_charged();
+    let has_live = |item: Verification| {
+        let has_guesses = !next.deeds.exhausted.contains(&item.seed);
+        item.is_alive(next.clock) && item.is_charged() && has_guesses
+    };
     let is_unsent = |item: Verification| {
         let mut messages = next.messages.iter();
         item.state != State::Verified
@@ -583,7 +587,9 @@ impl Moment {
     /// Until when a call promised that its code lives.
     #[must_use]
     pub fn promised_end(&self, call: &RequestCall, protocol: &Protocol) -> u8 {
-        let begun_at = call.seed.map_or(call.now, |seed| self.requests[usize::from(seed)].now);
+        let begun_at = call
+            .seed
+            .map_or(call.now, |seed| self.requests[usize::from(seed)].now);
         let scenario = &protocol.scenario;
         (call.now + scenario.ttl).min(begun_at + scenario.longest)
     }

@@ -13,10 +13,12 @@ use std::collections::HashSet;
 use stateright::Property;
 
 use crate::calls::{Answer, GuessCall, GuessStep, RequestCall, Step, Verdict};
-use crate::tables::{Entry, Message, State};
-use crate::{Moment, Protocol, Scenario, Wrong};
+use crate::tables::{Entry, Message, State, Write};
+use crate::{Late, Moment, Protocol, Scenario, Wrong};
 
 type Holds = fn(&Protocol, &Moment) -> bool;
+/// Whether a scenario can show it.
+type Shows = fn(&Scenario) -> bool;
 
 /// What holds at every moment.
 pub const ALWAYS: [(&str, Holds); 22] = [
@@ -38,21 +40,26 @@ pub const ALWAYS: [(&str, Holds); 22] = [
         moment.deeds.compared.iter().all(|&times| times <= 1) && distinct.len() == failed.len()
     }),
     ("at most one guess succeeds", |_, moment| {
-        let mut winners = moment.guesses.iter().filter(|guess| succeeded(guess));
+        let mut winners = moment.guesses.iter().filter(|guess| succeeded(**guess));
         let first = winners.next();
         moment.deeds.successes <= 1
             && winners.all(|winner| first.is_some_and(|first| first.id() == winner.id()))
     }),
     ("no wrong guess succeeds", |_, moment| {
-        moment.guesses.iter().filter(|guess| succeeded(guess)).all(|guess| {
-            moment.tables.verifications[0].is_some_and(|item| {
-                item.state == State::Verified && item.digest == Some(guess.code)
+        moment
+            .guesses
+            .iter()
+            .filter(|guess| succeeded(**guess))
+            .all(|guess| {
+                moment.tables.verifications[0].is_some_and(|item| {
+                    item.state == State::Verified && item.digest == Some(guess.code)
+                })
             })
-        })
     }),
-    ("a right, timely, first guess is never refused", |_, moment| {
-        moment.wrong != Some(Wrong::RightGuessRefused)
-    }),
+    (
+        "a right, timely, first guess is never refused",
+        |_, moment| moment.wrong != Some(Wrong::RightGuessRefused),
+    ),
     (
         "every wrong guess that is answered counts as a failure",
         |protocol, moment| {
@@ -67,19 +74,25 @@ pub const ALWAYS: [(&str, Holds); 22] = [
                 || moment.deeds.successes > 0
         },
     ),
-    ("every message taken has its entry in the windows", |_, moment| {
-        moment.messages.iter().all(|message| {
-            let of = |call: u8| call == message.call;
-            let sends = &moment.tables.recipient.sends;
-            let taken = moment.messages.iter().filter(|other| of(other.call));
-            taken.count() <= sends.iter().filter(|entry| of(entry.call)).count()
-        })
-    }),
+    (
+        "every message taken has its entry in the windows",
+        |_, moment| {
+            moment.messages.iter().all(|message| {
+                let of = |call: u8| call == message.call;
+                let sends = &moment.tables.recipient.sends;
+                let taken = moment.messages.iter().filter(|other| of(other.call));
+                taken.count() <= sends.iter().filter(|entry| of(entry.call)).count()
+            })
+        },
+    ),
     (
         "two sends in the windows are a window apart",
         |protocol, moment| {
             let sends = &moment.tables.recipient.sends;
-            are_apart(sends.iter().map(|entry| entry.at).collect(), protocol.scenario.window)
+            are_apart(
+                sends.iter().map(|entry| entry.at).collect(),
+                protocol.scenario.window,
+            )
         },
     ),
     (
@@ -183,8 +196,7 @@ pub const ALWAYS: [(&str, Holds); 22] = [
             spent.map(usize::from) == Some(charges)
                 && moment.tables.verifications.iter().flatten().all(|item| {
                     let mut sends = moment.tables.recipient.sends.iter();
-                    let is_charged =
-                        sends.any(|entry| entry.is_begin && entry.call == item.seed);
+                    let is_charged = sends.any(|entry| entry.is_begin && entry.call == item.seed);
                     is_charged == item.is_charged()
                 })
         },
@@ -221,17 +233,21 @@ pub const ALWAYS: [(&str, Holds); 22] = [
 ];
 
 /// What holds at the end of every run.
-pub const EVENTUALLY: (&str, Holds) = ("every call is answered, or its process dies", |_, moment| {
-    let is_over =
-        |call: &RequestCall| !call.is_running() && call.step != Step::Waiting;
-    moment.requests.iter().all(is_over) && !moment.guesses.iter().any(GuessCall::is_running)
-});
+pub const EVENTUALLY: (&str, Holds) = (
+    "every call is answered, or its process dies",
+    |_, moment| {
+        let is_over = |call: &RequestCall| !call.is_running() && call.step != Step::Waiting;
+        moment.requests.iter().all(is_over) && !moment.guesses.iter().any(GuessCall::is_running)
+    },
+);
 
 /// What comes about in the scenarios that can show it.
-const SOMETIMES: [(&str, fn(&Scenario) -> bool, Holds); 11] = [
-    ("a code is accepted", |_| true, |_, moment| {
-        moment.requests.iter().any(accepted)
-    }),
+const SOMETIMES: [(&str, Shows, Holds); 12] = [
+    (
+        "a code is accepted",
+        |_| true,
+        |_, moment| moment.requests.iter().any(accepted),
+    ),
     (
         "a dead call's code is sent by another",
         repeats,
@@ -257,13 +273,26 @@ const SOMETIMES: [(&str, fn(&Scenario) -> bool, Holds); 11] = [
         moment.requests[0].answer() == Some(Answer::Rejected) && accepted(&moment.requests[1])
     }),
     (
+        "a tombstone keeps a late begin from landing",
+        |scenario| scenario.late > 0 && !scenario.begins_accepted,
+        |_, moment| {
+            let item = moment.tables.verifications[0];
+            let is_kept_off = |late: &Late| match late.write {
+                Write::Begin { begin, .. } => {
+                    item.is_some_and(|item| item.digest.is_none() && item.seed == begin.call)
+                }
+                _ => false,
+            };
+            moment.late.iter().any(is_kept_off)
+        },
+    ),
+    (
         "the last attempt succeeds",
         |scenario| !scenario.guesses.is_empty(),
         |protocol, moment| {
             let item = moment.tables.verifications[0];
-            let is_last =
-                item.is_some_and(|item| item.attempts == protocol.scenario.max_attempts);
-            is_last && moment.guesses.iter().any(succeeded)
+            let is_last = item.is_some_and(|item| item.attempts == protocol.scenario.max_attempts);
+            is_last && moment.guesses.iter().copied().any(succeeded)
         },
     ),
     (
@@ -285,9 +314,7 @@ const SOMETIMES: [(&str, fn(&Scenario) -> bool, Holds); 11] = [
     (
         "granted: a death leaves a charge",
         |scenario| !scenario.begins_accepted,
-        |_, moment| {
-            moment.is_quiet() && leaves_charge(moment, |call| call.step == Step::Died)
-        },
+        |_, moment| moment.is_quiet() && leaves_charge(moment, |call| call.step == Step::Died),
     ),
     (
         "granted: an undo without an answer leaves a charge",
@@ -320,7 +347,11 @@ pub fn all(scenario: &Scenario) -> Vec<Property<Protocol>> {
         .filter(|(_, is_shown, _)| is_shown(scenario))
         .map(|(name, _, holds)| Property::sometimes(name, holds));
     let eventually = Property::eventually(name, holds);
-    always.into_iter().chain([eventually]).chain(sometimes).collect()
+    always
+        .into_iter()
+        .chain([eventually])
+        .chain(sometimes)
+        .collect()
 }
 
 fn repeats(scenario: &Scenario) -> bool {
@@ -331,9 +362,8 @@ fn accepted(call: &RequestCall) -> bool {
     call.answer() == Some(Answer::Accepted)
 }
 
-fn succeeded(guess: &GuessCall) -> bool {
-    guess.verdict() == Some(Verdict::Success)
-        || guess.step == GuessStep::Settle(Verdict::Success)
+fn succeeded(guess: GuessCall) -> bool {
+    guess.verdict() == Some(Verdict::Success) || guess.step == GuessStep::Settle(Verdict::Success)
 }
 
 /// Whether any two of these ticks are so many ticks apart.
@@ -347,9 +377,7 @@ fn is_left_behind(call: &RequestCall, moment: &Moment) -> bool {
     let mut sends = moment.tables.recipient.sends.iter();
     let item = moment.tables.verifications[usize::from(call.verification)];
     sends.any(|entry| entry.call == call.number)
-        || item.is_some_and(|item| {
-            item.state == State::Open && item.call_id == call.number
-        })
+        || item.is_some_and(|item| item.state == State::Open && item.call_id == call.number)
 }
 
 /// The calls that carried out the send which `begin` was charged for.

@@ -2,6 +2,7 @@
 
 /// How much may happen, and how long things last in ticks.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a bound of its own")]
 pub struct Scenario {
     /// What it is about.
     pub name: &'static str,
@@ -140,6 +141,7 @@ pub const SCENARIOS: [Scenario; 9] = [
         draws_codes: true,
         max_attempts: 1,
         longest: 4,
+        window: 2,
         faults: 2,
         ..BASE
     },
@@ -172,9 +174,9 @@ pub const TRACED: Scenario = Scenario {
     guesses: &[0, 0, 1, 2],
     draws_codes: true,
     refuses_for_all: true,
-    faults: 5,
+    faults: 6,
     late: 3,
-    ends_at: 6,
+    ends_at: 8,
     ttl: 2,
     longest: 4,
     memory: 200,

@@ -165,7 +165,10 @@ pub struct Tables {
 
 /// One write, or the call of the message service.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the fields are the parameters of the expression")]
+#[expect(
+    missing_docs,
+    reason = "the fields are the parameters of the expression"
+)]
 pub enum Write {
     Begin {
         begin: Begin,
@@ -540,12 +543,10 @@ impl Tables {
         let slot = self.slot(verification);
         let is_any = protocol.has(Flaw::MarkAnything);
         let by_code = protocol.has(Flaw::MarkToldByCode);
-        let is_sent = |item: &Verification| {
-            item.seed == seed || by_code && item.digest == Some(code)
-        };
-        let is_marked = |item: &&mut Verification| {
-            is_any || item.send == SendState::Stored && is_sent(item)
-        };
+        let is_sent =
+            |item: &Verification| item.seed == seed || by_code && item.digest == Some(code);
+        let is_marked =
+            |item: &&mut Verification| is_any || item.send == SendState::Stored && is_sent(item);
         match slot.as_mut().filter(is_marked) {
             Some(item) => {
                 item.send = SendState::Sent;

@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use stateright::Model as _;
 
-use crate::calls::{Answer, Verdict};
-use crate::scenarios::TRACED;
+use crate::calls::{Answer, GuessCall, RequestCall, Verdict};
+use crate::scenarios::{Scenario, TRACED};
 use crate::tables::{Reply, Tables, Write};
 use crate::{Action, Fate, Landing, Moment, Protocol, Who};
 
@@ -37,6 +37,12 @@ pub const TICK: Duration = Duration::from_secs(150);
 /// A random run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
+    /// The client's balance, in messages of one part.
+    pub balance: u8,
+    /// The client's cap, if it has one.
+    pub cap: Option<u8>,
+    /// The failures that lock the recipient.
+    pub max_failures: u8,
     /// What happens, in order.
     pub events: Vec<Event>,
 }
@@ -108,15 +114,13 @@ impl Trace {
     /// The run of that seed; the same on every machine.
     #[must_use]
     pub fn random(seed: u64) -> Self {
-        let protocol = Protocol {
-            scenario: TRACED,
-            flaw: None,
-        };
+        let protocol = traced(seed);
         let mut carried_out = vec![];
         let mut before = protocol.init_states().remove(0);
         let events = walk(&protocol, seed).into_iter().map(|(action, after)| {
             let mut what = happened(&protocol, &before, action);
-            if let What::CarriedOut { write, reply, .. } | What::Lands { write, reply } = &mut what {
+            if let What::CarriedOut { write, reply, .. } | What::Lands { write, reply } = &mut what
+            {
                 if is_transaction(write) && carried_out.contains(write) {
                     *reply = Reply::Done;
                 } else if *reply == Reply::Done {
@@ -124,11 +128,11 @@ impl Trace {
                 }
             }
             let answers = |moment: &Moment| {
-                let answers = moment.requests.iter().map(|call| call.answer());
+                let answers = moment.requests.iter().map(RequestCall::answer);
                 answers.collect::<Vec<_>>()
             };
             let verdicts = |moment: &Moment| {
-                let verdicts = moment.guesses.iter().map(|guess| guess.verdict());
+                let verdicts = moment.guesses.iter().map(GuessCall::verdict);
                 verdicts.collect::<Vec<_>>()
             };
             let event = Event {
@@ -141,10 +145,33 @@ impl Trace {
             before = after;
             event
         });
+        let Scenario {
+            balance,
+            cap,
+            max_failures,
+            ..
+        } = protocol.scenario;
         Self {
+            balance,
+            cap,
+            max_failures,
             events: events.collect(),
         }
     }
+}
+
+/// The protocol that the run of that seed is of: limits differ, so that each refuses in some runs.
+#[must_use]
+pub fn traced(seed: u64) -> Protocol {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let scenario = Scenario {
+        balance: random.u8(1..=4),
+        cap: random.bool().then_some(random.u8(1..=4)),
+        max_failures: random.u8(1..=3),
+        ..TRACED
+    };
+    let flaw = None;
+    Protocol { scenario, flaw }
 }
 
 /// A random run of a protocol: what happens, and the moment after it.
@@ -156,16 +183,14 @@ pub fn walk(protocol: &Protocol, seed: u64) -> Vec<(Action, Moment)> {
     loop {
         let mut actions = vec![];
         protocol.actions(&moment, &mut actions);
-        // Faults and ticks are few, so that calls come to something.
-        let is_smooth = |action: &Action| match action {
-            Action::Tick => false,
-            Action::Carry(_, _, fate) => *fate == Fate::Answered,
-            Action::Start(..) | Action::Land(_) | Action::Collect(_) => true,
-        };
-        if random.f64() < 0.8 && actions.iter().any(is_smooth) {
-            actions.retain(is_smooth);
-        }
-        let Some(&action) = random.choice(&actions) else {
+        let weights = actions.iter().map(weight);
+        let mut left = random.u32(..weights.sum::<u32>().max(1));
+        let chosen = actions.iter().find(|action| {
+            let is_chosen = left < weight(action);
+            left = left.saturating_sub(weight(action));
+            is_chosen
+        });
+        let Some(&action) = chosen else {
             return run;
         };
         let Some(next) = protocol.next_state(&moment, action) else {
@@ -173,6 +198,17 @@ pub fn walk(protocol: &Protocol, seed: u64) -> Vec<(Action, Moment)> {
         };
         moment = next;
         run.push((action, moment.clone()));
+    }
+}
+
+/// How likely an action is: calls are mostly answered, and mostly end before others start.
+fn weight(action: &Action) -> u32 {
+    match action {
+        Action::Carry(_, _, Fate::Answered) => 30,
+        Action::Carry(..) => 2,
+        Action::Start(..) => 1,
+        Action::Land(_) | Action::Collect(_) => 5,
+        Action::Tick => 4,
     }
 }
 

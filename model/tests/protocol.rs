@@ -26,7 +26,8 @@ const OVERLAPPING: &str = "a call that runs while another with its key starts";
 const FORGOTTEN: &str = "items that are forgotten";
 const CAPPED: &str = "a cap";
 const USED_UP: &str = "a code that one guess uses up, and a fresh one";
-const GUESSES: &str = "guesses at once, two of them with one key, and failures that lock the recipient";
+const GUESSES: &str =
+    "guesses at once, two of them with one key, and failures that lock the recipient";
 
 const CHARGED: &str = "a verification's send is charged exactly while it is stored or sent";
 const CAUSE: &str = "a charge without a message has a cause that cannot be avoided";
