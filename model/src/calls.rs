@@ -69,7 +69,7 @@ pub enum Step {
     Undo {
         /// The answer if it is answered.
         answer: Answer,
-        /// What a begin without an answer was to begin anew over.
+        /// The begin, if it is unknown whether it landed.
         begin: Option<Begin>,
     },
     /// The begin is unknown and not there: keep it from landing.

@@ -32,6 +32,7 @@
 //! # What is left out
 //!
 //! - Other clients and recipients: no item is shared with them but the caps.
+//! - Resends and cancels; the look at its own item before a keyed call is refused by its profile.
 //! - The day's count, the pointers from message ids, test numbers, the three peppers, a long list of
 //!   sends that is cut to 40, the end of a lock.
 //! - Time is coarse: a lease and the recipient's window last one tick or two. A write that was cut

@@ -21,7 +21,7 @@ type Holds = fn(&Protocol, &Moment) -> bool;
 type Shows = fn(&Scenario) -> bool;
 
 /// What holds at every moment.
-pub const ALWAYS: [(&str, Holds); 22] = [
+pub const ALWAYS: [(&str, Holds); 23] = [
     ("every comparison of a code is counted", |_, moment| {
         let compared: u8 = moment.deeds.compared.iter().sum();
         let attempts = moment.tables.verifications[0].map_or(0, |item| item.attempts);
@@ -159,6 +159,22 @@ pub const ALWAYS: [(&str, Holds); 22] = [
     ("an ACCEPTED that is given again was sent", |_, moment| {
         moment.wrong != Some(Wrong::AcceptedUnsent)
     }),
+    (
+        "all ACCEPTED calls with one key mean the same",
+        |protocol, moment| {
+            let is_accepted = |call: &&RequestCall| {
+                let answers = [Some(Answer::Accepted), Some(Answer::AcceptedBefore)];
+                answers.contains(&call.answer())
+            };
+            protocol.scenario.collects
+                || moment.requests.iter().filter(is_accepted).all(|one| {
+                    let mut others = moment.requests.iter().filter(is_accepted);
+                    others.all(|other| {
+                        one.verification != other.verification || one.body == other.body
+                    })
+                })
+        },
+    ),
     (
         "REJECTED and 429 leave no charge and no code alive",
         |_, moment| {

@@ -95,13 +95,13 @@ fn traces_reach_every_write_fate_and_answer() {
     let mut reached = BTreeSet::new();
     for event in SEEDS.flat_map(|seed| Trace::random(seed).events) {
         let (write, fate) = match event.what {
-            What::CarriedOut { write, reply, .. } => (write, name(reply)),
-            What::CutOff { write, .. } => (write, "cut off"),
-            What::Lost {
+            What::CarriedOut { write, reply, .. }
+            | What::Lost {
                 write,
                 told: Some(reply),
                 ..
             } => (write, name(reply)),
+            What::CutOff { write, .. } => (write, "cut off"),
             What::Lost { write, .. } => (write, "lost"),
             What::Lands { write, .. } => (write, "lands"),
             What::Starts { .. } | What::Ticks => continue,
