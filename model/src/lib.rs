@@ -432,7 +432,9 @@ impl Protocol {
         match who {
             Who::Request(index) => {
                 let step = next.requests[index].step;
-                if self.has(Flaw::OwnWriteToldByCode) && matches!(reply, Some(Reply::Met(Some(_))))
+                if let Some(Reply::Met(Some(item))) = reply
+                    && self.has(Flaw::OwnWriteToldByCode)
+                    && item.call_id != next.requests[index].number
                 {
                     next.deeds.uncounted += u8::from(matches!(step, Step::Begin { .. }));
                 }
