@@ -1,12 +1,18 @@
 //! How the product talks to AWS: clients, time-outs, retries, and what is kept of a failure.
 
+use std::iter::successors;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
 use aws_sdk_dynamodb::config::http::HttpResponse;
-use aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
-use aws_sdk_dynamodb::config::retry::{RetryConfig, RetryPartition, TokenBucket};
+use aws_sdk_dynamodb::config::interceptors::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextMut,
+};
+use aws_sdk_dynamodb::config::retry::{
+    ClassifyRetry, RetryAction, RetryConfig, RetryPartition, TokenBucket,
+};
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
     BehaviorVersion, ConfigBag, Intercept, RuntimeComponents, SharedHttpClient,
@@ -14,17 +20,24 @@ use aws_sdk_dynamodb::config::{
 use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::RequestId as _;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_sns::operation::publish::PublishError;
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_http_client::tls;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::interceptors::context::{InterceptorContext, Output};
+use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
 use aws_smithy_runtime_api::client::retries::RequestAttempts;
+use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use thiserror::Error;
 
+use crate::entropy;
 use crate::metrics;
 
 /// The longest that one call of DynamoDB or Secrets Manager takes, retries included.
@@ -33,6 +46,12 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest that one `Publish` takes, retries included.
 pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// The longest that a request takes to begin: both tries of its transaction, a read, a take-over.
+pub const BEGIN_TIMEOUT: Duration = Duration::from_millis(6_500);
+
+/// The longest that an undo takes. A transaction that is stuck holds its items for five seconds.
+pub const UNDO_TIMEOUT: Duration = Duration::from_secs(7);
+
 /// The longest that one attempt at a call takes. An attempt that is cut off is made again: every
 /// write of the product may safely be repeated.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(900);
@@ -40,14 +59,17 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(900);
 /// The longest that a connection takes to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// The longest that the write takes which decides about a guess, retries included.
-pub const GUESS_TIMEOUT: Duration = Duration::from_secs(7);
+/// The longest that one attempt at a transaction takes.
+const TRANSACTION_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// How often a call is tried at the most.
+/// The longest that a write takes whose outcome is the answer, retries included.
+pub const PATIENT_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// The most attempts at a call.
 const ATTEMPTS: u32 = 4;
 
-/// How often that write is.
-const GUESS_ATTEMPTS: u32 = 10;
+/// The most attempts at a transaction, or at a write whose outcome is the answer.
+pub(crate) const PATIENT_ATTEMPTS: u32 = 10;
 
 /// The longest pause before the first retry; each later one is twice as long.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
@@ -141,38 +163,112 @@ impl Account {
 #[must_use]
 pub fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
     let config = aws_sdk_dynamodb::config::Builder::from(&bounded(config));
-    let config = config.retry_partition(partition());
-    aws_sdk_dynamodb::Client::from_conf(config.interceptor(CountRetries).build())
+    let config = config
+        .retry_partition(partition())
+        .retry_classifier(conflicts())
+        .interceptor(CountRetries)
+        .interceptor(WholeAnswers);
+    aws_sdk_dynamodb::Client::from_conf(config.build())
 }
 
-/// The same client for the one write that decides about a guess: the function has nothing else to do, so
-/// it has more time and attempts to learn what became of it. Made once, it costs no call anything; the
+/// The same client for a write whose outcome is the answer: the function has nothing else to do, so it
+/// has more time and attempts to learn what became of it. Made once, it costs no call anything; the
 /// SDK's own way, to override its settings for an operation, costs a tenth of each.
 #[must_use]
-pub fn patient(client: &aws_sdk_dynamodb::Client) -> aws_sdk_dynamodb::Client {
+pub(crate) fn patient(client: &aws_sdk_dynamodb::Client) -> aws_sdk_dynamodb::Client {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .operation_timeout(GUESS_TIMEOUT)
+        .operation_timeout(PATIENT_TIMEOUT)
         .build();
     let config = client
         .config()
         .to_builder()
         .timeout_config(timeouts)
-        .retry_config(retries().with_max_attempts(GUESS_ATTEMPTS));
+        .retry_config(retries().with_max_attempts(PATIENT_ATTEMPTS));
     aws_sdk_dynamodb::Client::from_conf(config.build())
+}
+
+/// The same client for what makes its own attempts, or must not be repeated.
+#[must_use]
+pub(crate) fn once(client: &aws_sdk_dynamodb::Client) -> aws_sdk_dynamodb::Client {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_timeout(TRANSACTION_ATTEMPT_TIMEOUT)
+        .build();
+    let config = client
+        .config()
+        .to_builder()
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::disabled());
+    aws_sdk_dynamodb::Client::from_conf(config.build())
+}
+
+/// The pause before the retry after `attempts` attempts: at most 25 ms, doubled with each one up to
+/// 400 ms, and a random share of that, so that those who met do not meet again.
+pub(crate) fn pause(attempts: u32) -> Duration {
+    let longest = FIRST_BACKOFF * 2_u32.pow(attempts.clamp(1, 5) - 1);
+    let share = entropy::bytes().map_or(u16::MAX, u16::from_be_bytes);
+    longest * u32::from(share) / u32::from(u16::MAX)
+}
+
+/// Has a plain write repeated that met a transaction; the SDK itself does not.
+fn conflicts() -> AwsErrorCodeClassifier<UpdateItemError> {
+    const CONFLICTS: &[&str] = &["TransactionConflictException"];
+    AwsErrorCodeClassifier::builder()
+        .transient_errors(CONFLICTS)
+        .build()
+}
+
+/// Takes a success for no answer, to be asked for again, where its body is empty or cannot be read or a
+/// query has no items. The SDK reads the first and the last as "nothing found" and gives up on the other.
+/// These services always send an object, and a query's always has items.
+#[derive(Debug)]
+struct WholeAnswers;
+
+impl Intercept for WholeAnswers {
+    fn name(&self) -> &'static str {
+        "WholeAnswers"
+    }
+
+    fn modify_before_attempt_completion(
+        &self,
+        context: &mut FinalizerInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let Some(answer) = context.response().filter(|a| a.status().is_success()) else {
+            return Ok(());
+        };
+        let is_empty = answer.body().bytes().is_some_and(<[u8]>::is_empty);
+        let lacks_items = |output: &Output| {
+            let query = output.downcast_ref::<QueryOutput>();
+            query.is_some_and(|query| query.items.is_none())
+        };
+        match context.output_or_error_mut() {
+            Some(Ok(output)) if !is_empty && !lacks_items(output) => {}
+            Some(outcome) => {
+                *outcome = Err(OrchestratorError::response("an incomplete answer".into()));
+            }
+            None => {}
+        }
+        Ok(())
+    }
 }
 
 /// A client of Secrets Manager.
 #[must_use]
 pub fn secrets_manager(config: &SdkConfig) -> aws_sdk_secretsmanager::Client {
     let config = aws_sdk_secretsmanager::config::Builder::from(&bounded(config));
-    let config = config.retry_partition(partition());
-    aws_sdk_secretsmanager::Client::from_conf(config.interceptor(CountRetries).build())
+    let config = config
+        .retry_partition(partition())
+        .interceptor(CountRetries)
+        .interceptor(WholeAnswers);
+    aws_sdk_secretsmanager::Client::from_conf(config.build())
 }
 
-/// A client of SNS. It has no time-out for a single attempt: when an answer fails to come, the
-/// message may be on its way, and it is not sent again blindly.
+/// A client of SNS. What it may have taken is not sent again: it has no time-out for a single attempt,
+/// and tries again only when it was not connected or throttled.
 #[must_use]
 pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
     let timeouts = TimeoutConfig::builder()
@@ -183,8 +279,48 @@ pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
         .timeout_config(timeouts)
         .retry_config(retries())
         .retry_partition(partition())
+        .retry_classifier(OnlyWhatWasNotTaken)
         .interceptor(CountRetries);
     aws_sdk_sns::Client::from_conf(config.build())
+}
+
+/// Forbids to send a message again that the service may have taken.
+#[derive(Debug)]
+struct OnlyWhatWasNotTaken;
+
+impl ClassifyRetry for OnlyWhatWasNotTaken {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let Some(Err(error)) = context.output_or_error() else {
+            return RetryAction::NoActionIndicated;
+        };
+        let not_connected = error
+            .as_connector_error()
+            .is_some_and(|error| is_not_connected(error));
+        let code = error
+            .as_operation_error()
+            .and_then(|error| error.downcast_ref::<PublishError>())
+            .and_then(ProvideErrorMetadata::code);
+        if not_connected || code.is_some_and(|code| THROTTLES.contains(&code)) {
+            RetryAction::NoActionIndicated
+        } else {
+            RetryAction::RetryForbidden
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "OnlyWhatWasNotTaken"
+    }
+
+    fn priority(&self) -> RetryClassifierPriority {
+        RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
+    }
+}
+
+/// Whether no connection was opened, so that the service has heard of nothing.
+fn is_not_connected(error: &(dyn std::error::Error + 'static)) -> bool {
+    successors(Some(error), |error| error.source())
+        .filter_map(<dyn std::error::Error>::downcast_ref::<hyper_util::client::legacy::Error>)
+        .any(hyper_util::client::legacy::Error::is_connect)
 }
 
 /// Has the metrics know of every attempt but the first.
@@ -259,17 +395,21 @@ pub struct AwsError {
 /// What went wrong with a call of AWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AwsErrorKind {
-    /// No connection, or one that broke.
+    /// No connection could be opened: the service has heard of nothing.
+    NotConnected,
+    /// A connection that broke.
     Unreachable,
     /// No answer in time.
     TimedOut,
-    /// Too many calls.
+    /// Too many calls, or another one at the same item: this one is not done.
     Throttled,
     /// The service failed (5xx).
     Faulted,
     /// The service refused the call (4xx): asking again does not help.
     Refused,
-    /// The call could not be made, or its answer not be read.
+    /// A success that was cut, could not be read, or lacks what was asked for.
+    Incomplete,
+    /// The call could not be made.
     Malformed,
 }
 
@@ -278,14 +418,28 @@ impl AwsErrorKind {
     #[must_use]
     pub fn is_transient(self) -> bool {
         match self {
-            Self::Unreachable | Self::TimedOut | Self::Throttled | Self::Faulted => true,
+            Self::NotConnected
+            | Self::Unreachable
+            | Self::TimedOut
+            | Self::Throttled
+            | Self::Faulted
+            | Self::Incomplete => true,
             Self::Refused | Self::Malformed => false,
+        }
+    }
+
+    /// Whether the service may have done what it was asked to, though nobody was told.
+    #[must_use]
+    pub fn is_unknown(self) -> bool {
+        match self {
+            Self::Unreachable | Self::TimedOut | Self::Faulted | Self::Incomplete => true,
+            Self::NotConnected | Self::Throttled | Self::Refused | Self::Malformed => false,
         }
     }
 }
 
-/// The codes by which DynamoDB, SNS and Secrets Manager say "too many calls".
-const THROTTLES: [&str; 7] = [
+/// The codes by which DynamoDB, SNS and Secrets Manager say "not now".
+const THROTTLES: [&str; 8] = [
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "Throttled",
@@ -293,54 +447,76 @@ const THROTTLES: [&str; 7] = [
     "Throttling",
     "ThrottlingException",
     "TooManyRequestsException",
+    "TransactionConflictException",
 ];
 
 impl AwsError {
     /// `operation` was given up.
     pub(crate) fn timed_out(operation: &'static str) -> Self {
+        Self::without_answer(operation, AwsErrorKind::TimedOut)
+    }
+
+    /// `operation` succeeded by its status, but lacks what was asked for.
+    pub(crate) fn incomplete(operation: &'static str) -> Self {
+        Self::without_answer(operation, AwsErrorKind::Incomplete)
+    }
+
+    /// `operation` could not be asked for.
+    pub(crate) fn malformed(operation: &'static str) -> Self {
+        Self::without_answer(operation, AwsErrorKind::Malformed)
+    }
+
+    /// The same, of another kind: the status of an answer does not tell all.
+    pub(crate) fn of_kind(self, kind: AwsErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    fn without_answer(operation: &'static str, kind: AwsErrorKind) -> Self {
         metrics::aws_error();
         Self {
             operation,
-            kind: AwsErrorKind::TimedOut,
+            kind,
             code: None,
             aws_request_id: None,
         }
     }
 
-    /// What is kept of `error`, which `operation` gave.
+    /// The failure of `operation`, without the words of AWS's answer.
     pub fn new<E: ProvideErrorMetadata>(
         operation: &'static str,
         error: &SdkError<E, HttpResponse>,
     ) -> Self {
         metrics::aws_error();
-        let code = error.code().map(ToOwned::to_owned);
-        let kind = match error {
-            SdkError::TimeoutError(_) => AwsErrorKind::TimedOut,
-            SdkError::DispatchFailure(failure) if failure.is_timeout() => AwsErrorKind::TimedOut,
-            SdkError::DispatchFailure(_) => AwsErrorKind::Unreachable,
-            SdkError::ServiceError(_)
-                if code.as_deref().is_some_and(|c| THROTTLES.contains(&c)) =>
-            {
-                AwsErrorKind::Throttled
-            }
-            SdkError::ServiceError(answer) => by_status(answer.raw()),
-            SdkError::ResponseError(answer) if answer.raw().status().is_success() => {
-                AwsErrorKind::Unreachable
-            }
-            SdkError::ResponseError(answer) => by_status(answer.raw()),
-            _ => AwsErrorKind::Malformed,
-        };
         Self {
             operation,
-            kind,
-            code,
+            kind: kind(error),
+            code: error.code().map(ToOwned::to_owned),
             aws_request_id: error.request_id().map(ToOwned::to_owned),
         }
     }
 }
 
+/// The kind of a failure.
+pub(crate) fn kind<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> AwsErrorKind {
+    match error {
+        SdkError::TimeoutError(_) => AwsErrorKind::TimedOut,
+        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+            Some(error) if is_not_connected(error) => AwsErrorKind::NotConnected,
+            Some(error) if error.is_timeout() => AwsErrorKind::TimedOut,
+            _ => AwsErrorKind::Unreachable,
+        },
+        SdkError::ServiceError(_) if error.code().is_some_and(|c| THROTTLES.contains(&c)) => {
+            AwsErrorKind::Throttled
+        }
+        SdkError::ServiceError(answer) => by_status(answer.raw()),
+        SdkError::ResponseError(answer) => by_status(answer.raw()),
+        _ => AwsErrorKind::Malformed,
+    }
+}
+
 fn by_status(answer: &HttpResponse) -> AwsErrorKind {
     match answer.status().as_u16() {
+        200..300 => AwsErrorKind::Incomplete,
         429 => AwsErrorKind::Throttled,
         500.. => AwsErrorKind::Faulted,
         _ => AwsErrorKind::Refused,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
@@ -338,6 +339,12 @@ impl Limits {
     #[must_use]
     pub fn failures_admitted(&self, max_attempts: u8) -> Option<u32> {
         u32::from(self.max_failures).checked_sub(self.open_guesses(max_attempts))
+    }
+
+    /// How long a lock holds after the last failure.
+    #[must_use]
+    pub fn lock(&self) -> Duration {
+        Duration::from_secs(self.lock_seconds.into())
     }
 
     /// How many guesses may be open at once: the codes that the windows let be alive together, the

@@ -9,7 +9,7 @@ mod openapi;
 
 pub use caller::SourceAddress;
 pub use endpoints::{
-    RequestPowers, TemplatePowers, ValidatePowers, all_endpoints, request_endpoint,
+    Names, RequestPowers, TemplatePowers, ValidatePowers, all_endpoints, request_endpoint,
     template_endpoint, validate_endpoint,
 };
 pub use openapi::openapi;

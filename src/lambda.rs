@@ -12,18 +12,16 @@ use secrecy::ExposeSecret as _;
 use tower::ServiceExt as _;
 use tracing::level_filters::LevelFilter;
 
-use crate::admission::Admitter;
 use crate::aws::{self, Account, Roots};
 use crate::clock::Clock;
 use crate::config::{
     AccountConfig, Config as _, DirectoryConfig, RequestConfig, VerificationConfig,
 };
-use crate::http::{RequestPowers, TemplatePowers, ValidatePowers};
-use crate::message_service::MessageService;
-use crate::metrics::Metrics;
+use crate::http::{Names, RequestPowers, TemplatePowers, ValidatePowers};
 use crate::phone;
+use crate::request::StackLimits;
 use crate::secret::Secrets;
-use crate::store::{Directory, Recipients, Usage, Verifications};
+use crate::store::Directory;
 
 /// Why a function could not start or had to stop.
 pub type StartError = lambda_http::Error;
@@ -37,38 +35,18 @@ pub async fn request_powers() -> Result<RequestPowers, StartError> {
     let config = RequestConfig::from_environment()?;
     let account = start(&config.verification.directory)?;
     let sns = aws::sns(&account.at(config.sns_endpoint.as_deref()));
-    let table = &config.verification.verifications_table;
-    let ValidatePowers {
-        clock,
-        directory,
-        verifications,
-        recipients,
-        secrets,
-        metrics,
-    } = verification_powers(&config.verification, &account);
-    let usage = Usage::new(dynamodb(&config.verification.directory, &account), table);
-    let admitter = Admitter::new(
-        recipients.clone(),
-        usage,
-        config.daily_part_cap,
-        config.allow_test_numbers,
-    );
+    let stack = StackLimits {
+        daily_part_cap: config.daily_part_cap,
+        allow_test_numbers: config.allow_test_numbers,
+    };
+    let powers = verification_powers(&config.verification, &account).and_send(sns, stack);
     tokio::join!(
-        open_secret(&secrets, &clock),
-        connect(&directory),
+        open_secret(&powers.secrets, &powers.clock),
+        connect(&powers.directory),
         // Last, so that it is done while the others wait for the network.
         async { phone::open_metadata() },
     );
-    Ok(RequestPowers {
-        clock,
-        directory,
-        verifications,
-        recipients,
-        admitter,
-        secrets,
-        messages: MessageService::new(sns),
-        metrics,
-    })
+    Ok(powers)
 }
 
 /// The powers of the function `validate`, from its environment. The secret and a connection to
@@ -95,11 +73,9 @@ pub async fn validate_powers() -> Result<ValidatePowers, StartError> {
 pub async fn template_powers() -> Result<TemplatePowers, StartError> {
     let config = DirectoryConfig::from_environment()?;
     let account = start(&config)?;
-    let powers = TemplatePowers {
-        clock: Clock::System,
-        directory: Directory::new(dynamodb(&config, &account), &config.directory_table),
-        metrics: Metrics::new(&config.metrics_namespace),
-    };
+    let (table, namespace) = (&config.directory_table, &config.metrics_namespace);
+    let dynamodb = dynamodb(&config, &account);
+    let powers = TemplatePowers::new(dynamodb, table, namespace, Clock::System);
     connect(&powers.directory).await;
     Ok(powers)
 }
@@ -176,16 +152,20 @@ fn dynamodb(config: &DirectoryConfig, account: &Account) -> aws_sdk_dynamodb::Cl
 
 fn verification_powers(config: &VerificationConfig, account: &Account) -> ValidatePowers {
     let directory = &config.directory;
-    let dynamodb = dynamodb(directory, account);
     let secrets = account.at(config.secrets_manager_endpoint.as_deref());
-    ValidatePowers {
-        clock: Clock::System,
-        directory: Directory::new(dynamodb.clone(), &directory.directory_table),
-        verifications: Verifications::new(dynamodb.clone(), &config.verifications_table),
-        recipients: Recipients::new(dynamodb, &config.verifications_table),
-        secrets: Secrets::new(aws::secrets_manager(&secrets), &config.secret_arn),
-        metrics: Metrics::new(&directory.metrics_namespace),
-    }
+    let names = Names {
+        directory_table: &directory.directory_table,
+        verifications_table: &config.verifications_table,
+        secret: &config.secret_arn,
+        metrics_namespace: &directory.metrics_namespace,
+    };
+    let dynamodb = dynamodb(directory, account);
+    ValidatePowers::new(
+        dynamodb,
+        aws::secrets_manager(&secrets),
+        names,
+        Clock::System,
+    )
 }
 
 /// Reads the secret ahead of the first call, which tries again if this fails.

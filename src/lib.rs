@@ -7,14 +7,12 @@
 //! | [`lambda`] | how a function starts |
 //! | [`http`] | paths, headers, bodies, status codes |
 //! | [`request`], [`validate`] | the two verbs and their outcomes |
-//! | [`admission`] | who is let in, and what is given back |
 //! | [`store`] | every DynamoDB expression |
 //! | [`message_service`] | SNS |
 //! | [`aws`] | SDK clients, time-outs, retries, failures |
 //! | [`client`], [`template`], [`phone`], [`sms`], [`code`], [`secret`], [`verification`] | values that are valid by type |
 //! | [`clock`], [`entropy`], [`config`], [`telemetry`], [`metrics`] | time, randomness, environment, log, measurements |
 
-pub mod admission;
 pub mod aws;
 pub mod client;
 pub mod clock;

@@ -4,15 +4,38 @@ use aws_sdk_sns::error::SdkError;
 use aws_sdk_sns::operation::publish::PublishError;
 use aws_sdk_sns::types::MessageAttributeValue;
 
-use crate::aws::AwsError;
+use crate::aws::{AwsError, AwsErrorKind};
 use crate::phone::PhoneNumber;
 use crate::sms::Sms;
 use crate::template::Sender;
+
+/// The codes by which SNS refuses one message, for a reason that lies in it or in its recipient. Any other
+/// refusal would meet every message: of the account, its rights, its keys, its region.
+const OF_THIS_MESSAGE: [&str; 5] = [
+    "InvalidParameter",
+    "InvalidParameterValue",
+    "OptedOut",
+    "ParameterValueInvalid",
+    "ValidationException",
+];
 
 /// SNS, to publish to phone numbers.
 #[derive(Clone, Debug)]
 pub struct MessageService {
     sns: aws_sdk_sns::Client,
+}
+
+/// What became of a message.
+#[derive(Clone, Debug)]
+pub enum Published {
+    /// The service took it, under this id.
+    Taken(String),
+    /// The service refused this message, for a reason that lies in it or in its recipient.
+    Refused(AwsError),
+    /// The service did not take it, for a reason that lies in neither.
+    NotTaken(AwsError),
+    /// The service may have taken it.
+    Unknown(AwsError),
 }
 
 impl MessageService {
@@ -22,19 +45,15 @@ impl MessageService {
         Self { sns }
     }
 
-    /// Hands over a message and returns the service's id of it. Transactional: SNS then prefers the
-    /// route that is the most likely to deliver.
-    ///
-    /// # Errors
-    /// [`AwsErrorKind::Refused`](crate::aws::AwsErrorKind::Refused) when SNS does not take the
-    /// message; another kind when it may or may not have.
-    pub async fn send(
+    /// Hands over a message. Transactional: SNS then prefers the route that is the most likely to
+    /// deliver.
+    pub async fn publish(
         &self,
         sms: &Sms,
         to: &PhoneNumber,
         from: &Sender,
         max_price: Option<&str>,
-    ) -> Result<String, AwsError> {
+    ) -> Published {
         let sender_attribute = match from {
             Sender::Id(_) => "AWS.SNS.SMS.SenderID",
             Sender::Number(_) => "AWS.MM.SMS.OriginationNumber",
@@ -55,14 +74,32 @@ impl MessageService {
                 .data_type(data_type)
                 .string_value(value)
                 .build()
-                .map_err(SdkError::<PublishError>::construction_failure)
-                .map_err(|error| AwsError::new("Publish", &error))?;
-            publish = publish.message_attributes(name, value);
+                .map_err(SdkError::<PublishError>::construction_failure);
+            match value {
+                Ok(value) => publish = publish.message_attributes(name, value),
+                Err(error) => return Published::of(AwsError::new("Publish", &error)),
+            }
         }
-        let answer = publish
-            .send()
-            .await
-            .map_err(|error| AwsError::new("Publish", &error))?;
-        Ok(answer.message_id().unwrap_or_default().to_owned())
+        match publish.send().await {
+            Ok(answer) => match answer.message_id {
+                Some(id) if !id.is_empty() => Published::Taken(id),
+                _ => Published::of(AwsError::incomplete("Publish")),
+            },
+            Err(error) => Published::of(AwsError::new("Publish", &error)),
+        }
+    }
+}
+
+impl Published {
+    /// The outcome of a failure.
+    fn of(error: AwsError) -> Self {
+        let code = error.code.as_deref();
+        match error.kind {
+            AwsErrorKind::Refused if code.is_some_and(|c| OF_THIS_MESSAGE.contains(&c)) => {
+                Self::Refused(error)
+            }
+            kind if kind.is_unknown() => Self::Unknown(error),
+            _ => Self::NotTaken(error),
+        }
     }
 }

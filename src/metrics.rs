@@ -38,14 +38,16 @@ pub enum Step {
     Authenticate,
     /// The secret is read, once an hour.
     Secret,
-    /// The limits are charged.
-    Admit,
-    /// The code is stored.
-    Store,
+    /// The code is stored and its send charged, or an earlier call's met.
+    Begin,
+    /// The request is counted under the caps.
+    Caps,
     /// The message is handed over.
-    Send,
-    /// The code is marked as sent.
+    Publish,
+    /// The send is marked as sent.
     Mark,
+    /// The begin is undone.
+    Undo,
     /// The guess is counted, compared and consumed.
     Guess,
     /// The recipient's failures are counted or forgotten.
@@ -57,10 +59,11 @@ impl Step {
         match self {
             Self::Authenticate => "AuthenticateTime",
             Self::Secret => "SecretTime",
-            Self::Admit => "AdmitTime",
-            Self::Store => "StoreTime",
-            Self::Send => "SendTime",
+            Self::Begin => "BeginTime",
+            Self::Caps => "CapsTime",
+            Self::Publish => "PublishTime",
             Self::Mark => "MarkTime",
+            Self::Undo => "UndoTime",
             Self::Guess => "GuessTime",
             Self::Settle => "SettleTime",
         }
@@ -68,7 +71,7 @@ impl Step {
 }
 
 /// A limit that refused a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limit {
     /// The recipient's sends or failures.
     Recipient,
@@ -308,8 +311,8 @@ mod tests {
     fn a_call_tells_what_it_took() {
         let tally = Tally {
             steps: vec![
-                (Step::Admit, Duration::from_millis(2)),
-                (Step::Send, Duration::from_millis(40)),
+                (Step::Begin, Duration::from_millis(2)),
+                (Step::Publish, Duration::from_millis(40)),
             ],
             aws_errors: 1,
             aws_retries: 3,
@@ -326,8 +329,8 @@ mod tests {
                     &["Endpoint"],
                     &[
                         ("Latency", milliseconds),
-                        ("AdmitTime", milliseconds),
-                        ("SendTime", milliseconds),
+                        ("BeginTime", milliseconds),
+                        ("PublishTime", milliseconds),
                         ("AwsErrors", count),
                         ("AwsRetries", count),
                         ("Parts", count),
@@ -338,7 +341,13 @@ mod tests {
                 directive(&["Limit"], &[("Refused", count)]),
             ])
         );
-        let values = ["AdmitTime", "SendTime", "AwsErrors", "AwsRetries", "Parts"];
+        let values = [
+            "BeginTime",
+            "PublishTime",
+            "AwsErrors",
+            "AwsRetries",
+            "Parts",
+        ];
         assert_eq!(
             values.map(|name| line[name].clone()),
             [2, 40, 1, 3, 2].map(Value::from)

@@ -1,8 +1,20 @@
-//! The verb `request`: a code is made, stored, sent, and marked as sent.
+//! The verb `request`: a code is made, stored and charged, sent, and marked as sent.
+//!
+//! | step | does | a call that ends here |
+//! |---|---|---|
+//! | [`Plan`] | all that is decided without asking anyone | is refused |
+//! | begin | one transaction: verification, recipient's windows, balance | 429, `OUT_OF_BALANCE` |
+//! | caps | plain counts, where there are caps | is undone, 429 |
+//! | publish | the message service | is undone if it was not taken; stays if that is not known |
+//! | mark | the send is marked, the day's usage counted | is accepted |
+//!
+//! With an `Idempotency-Key` the request id follows from the key, so that a begin meets what an earlier
+//! call with it has stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use thiserror::Error;
@@ -10,22 +22,20 @@ use tracing::Span;
 use tracing::field::display;
 use utoipa::ToSchema;
 
-use crate::admission::{Admitted, Admitter, Refused};
-use crate::aws::{AwsError, AwsErrorKind};
+use crate::aws::{AwsError, BEGIN_TIMEOUT};
 use crate::client::Client;
 use crate::clock::Timestamp;
-use crate::code::Code;
 use crate::entropy::EntropyError;
-use crate::message_service::MessageService;
-use crate::metrics::{self, Step, timed};
+use crate::message_service::{MessageService, Published};
+use crate::metrics::{self, Limit, Step, timed};
 use crate::phone::{PhoneError, PhoneNumber};
 use crate::secret::{Digest, Secret, Seed};
 use crate::sms::{Sms, TooManyParts};
 use crate::store::{
-    Attempt, Charge, Claim, Earlier, NewVerification, Progress, Receipt, Slip, Stored,
+    Account, Begun, Call, Cap, Charge, Keyed, Met, NewVerification, Progress, Taken, Undone,
     Verifications,
 };
-use crate::template::{MissingParameters, Template, TemplateId};
+use crate::template::{CODE, MissingParameters, Template, TemplateId};
 use crate::verification::{IdempotencyKey, RequestId};
 
 /// What a caller asks for.
@@ -61,15 +71,6 @@ enum ParameterValue {
 #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
 struct PrintableText(String);
 
-/// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The code's digest is stored and the message service took the message.
-    Accepted,
-    /// Nothing is on its way, and no code is alive.
-    Rejected(Rejection),
-}
-
 /// Why a request was rejected, in the order of precedence of the wire contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
@@ -90,7 +91,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// The wire contract's name of it, which is also the stored one.
+    /// The wire contract's name of it.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -102,20 +103,6 @@ impl Rejection {
             Self::Balance => "OUT_OF_BALANCE",
             Self::General => "GENERAL_ERROR",
         }
-    }
-
-    /// The rejection of that name.
-    fn named(code: &str) -> Self {
-        let all = [
-            Self::Address,
-            Self::Prefix,
-            Self::Length,
-            Self::Country,
-            Self::Template,
-            Self::Balance,
-        ];
-        let named = all.into_iter().find(|rejection| rejection.code() == code);
-        named.unwrap_or(Self::General)
     }
 }
 
@@ -129,31 +116,48 @@ impl From<PhoneError> for Rejection {
     }
 }
 
-/// Why a request got no outcome.
+/// Why a request was not accepted.
 #[derive(Debug, Error)]
 pub enum RequestError {
+    /// It was rejected: nothing is charged and no code is alive.
+    #[error("rejected: {}", .0.code())]
+    Rejected(Rejection),
     /// The template has placeholders that the request gave no value for.
     #[error(transparent)]
     MissingParameters(#[from] MissingParameters),
     /// The message would be too long.
     #[error(transparent)]
     TooManyParts(#[from] TooManyParts),
-    /// A limit is reached; nothing is taken and no code is alive.
+    /// A limit is reached; nothing is charged and no code is alive.
     #[error("a limit is reached")]
     Limited {
         /// The first moment at which the same request may pass.
         until: Timestamp,
     },
-    /// The `Idempotency-Key` was used for another body.
+    /// The `Idempotency-Key` was used for a body that means something else.
     #[error("the Idempotency-Key was used for another body")]
     KeyReused,
     /// The first call with this `Idempotency-Key` is still running.
     #[error("the first call with this Idempotency-Key is still running")]
     Running {
-        /// The moment at which it will have ended, one way or the other.
+        /// The moment at which to ask again.
         until: Timestamp,
     },
-    /// AWS did not do its part; no code is alive.
+    /// The message service may have taken the message: the send stays charged and its code alive.
+    #[error("the message service may have taken the message")]
+    Unknown {
+        /// The request's id, under which the code validates.
+        id: RequestId,
+        /// The first moment at which the recipient's windows allow another send.
+        until: Timestamp,
+        /// The failure, if there was one.
+        source: Option<AwsError>,
+    },
+    /// The message service takes no message, for a reason that lies in none. Nothing is charged and no
+    /// code is alive.
+    #[error("no message can be sent: {0}")]
+    NotTaken(#[source] AwsError),
+    /// AWS did not do its part. Nothing is charged and no code is alive, unless the undo got no answer.
     #[error(transparent)]
     Aws(#[from] AwsError),
     /// There were no random numbers.
@@ -161,24 +165,57 @@ pub enum RequestError {
     Entropy(#[from] EntropyError),
 }
 
-/// How long a call may work before another with the same `Idempotency-Key` takes over: as long as a
-/// function may run.
-const LEASE: Duration = Duration::from_secs(20);
+impl From<Rejection> for RequestError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl From<PhoneError> for RequestError {
+    fn from(error: PhoneError) -> Self {
+        Self::Rejected(error.into())
+    }
+}
+
+/// How long a call has a send to itself before another with the same `Idempotency-Key` takes it over:
+/// longer than any function runs.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// How long a call is young: most of those that are asked for again end within it.
+const YOUNG: Duration = Duration::from_secs(5);
+
+/// After how long to ask again for a young call.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The longest that a code lives after its request began, take-overs included.
+const LONGEST_LIFE: Duration = Duration::from_mins(10);
+
+/// The shortest life that a code is sent with by a take-over.
+const SHORTEST_LIFE: Duration = Duration::from_secs(30);
 
 /// What a request is carried out with.
 #[derive(Clone, Copy, Debug)]
 pub struct Tools<'a> {
-    /// What codes and recipients are digested with.
+    /// The keys that codes and recipients are digested with.
     pub secret: &'a Secret,
-    /// Where codes are stored.
+    /// The table of verifications.
     pub verifications: &'a Verifications,
-    /// What lets requests in.
-    pub admitter: &'a Admitter,
-    /// What takes the messages.
+    /// The message service.
     pub messages: &'a MessageService,
+    /// The limits of the whole stack.
+    pub stack: StackLimits,
 }
 
-/// A request that nothing speaks against but limits and fate.
+/// The limits of the whole stack.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StackLimits {
+    /// The most SMS parts that all clients together send in a day of UTC; none: any number.
+    pub daily_part_cap: Option<u32>,
+    /// Whether clients may have numbers that get no SMS and always the same code.
+    pub allow_test_numbers: bool,
+}
+
+/// A request that passed validation; limits and sending are still to come.
 struct Plan<'a> {
     id: RequestId,
     client: &'a Client,
@@ -187,405 +224,525 @@ struct Plan<'a> {
     recipient: Digest,
     /// A test number: the code is always the same, and no SMS is sent.
     is_test: bool,
-    parameters: &'a BTreeMap<String, String>,
+    order: &'a Order,
     now: Timestamp,
+    call: Call,
+    code: Digest,
+    /// The digest of what the body means and the names of the parameters in it, where the request has
+    /// an `Idempotency-Key`.
+    keyed: Option<(Digest, Vec<&'a str>)>,
+    draft: Draft,
 }
 
-/// A code that is stored, and what must be known to send it.
+/// A message, and the seed of the code in it.
 struct Draft {
     sms: Sms,
-    digest: Digest,
-    /// When the request was made: of a request taken over, when it was made first.
-    at: Timestamp,
-    /// Of a request taken over: what the dead calls know their charges by.
-    earlier: Vec<Receipt>,
-    /// Of a request that may be repeated: the call that works on it.
-    owner: Option<Attempt>,
+    seed: Seed,
 }
 
-/// Makes a code for `order`, stores it, sends it and marks it as sent.
-///
-/// Without a `key`: recipient and client are charged side by side, then the code is stored, sent and
-/// marked: four writes of one unit in three round trips, beside one `Publish`. With a `key` the code
-/// is stored first, so that a repeated request meets the item of the first.
-///
-/// The id is the request's, whatever came of it.
+/// How a request has begun.
+#[derive(Default)]
+struct Beginning {
+    /// What it is begun over.
+    over: Option<Met>,
+    /// Whether it takes over the send of a call that died, which may have sent it.
+    takes_over: bool,
+}
+
+/// What an earlier call with the same `Idempotency-Key` leaves to do.
+enum Left {
+    /// Nothing: it was accepted.
+    Nothing,
+    /// To begin anew: what it stored is dead.
+    Begin,
+    /// To send its code, which then lives until that moment.
+    Send(Draft, Timestamp),
+}
+
+/// What a begin came to.
+enum Start {
+    /// The message is to be sent; a draft of its own where the send of another call was taken over.
+    Send(Option<Draft>),
+    /// An earlier call with the same `Idempotency-Key` was accepted.
+    Accepted,
+}
+
+/// The id of a request: that of its `Idempotency-Key`, or a random one.
 ///
 /// # Errors
-/// When the order cannot be rendered, a limit is reached, or it is not known that the message
-/// service took the message. Then nothing is charged and the code is dead.
+/// When there are no random numbers.
+pub fn request_id(
+    key: Option<&IdempotencyKey>,
+    client: &Client,
+    secret: &Secret,
+) -> Result<RequestId, EntropyError> {
+    match key {
+        Some(key) => Ok(secret.request_id(&client.id, key)),
+        None => RequestId::random(),
+    }
+}
+
+/// Makes a code for `order`, stores and charges it, sends it and marks it as sent: one transaction, one
+/// `Publish` and two writes side by side, one more before it where there are caps.
+///
+/// A request that `is_keyed` has the id of its `Idempotency-Key`.
+///
+/// # Errors
+/// When it was not accepted. Only [`RequestError::Unknown`] leaves a charge and a live code, and a failure
+/// whose undo got no answer.
 pub async fn request(
     order: &Order,
-    key: Option<&IdempotencyKey>,
+    id: RequestId,
+    is_keyed: bool,
     client: &Client,
     now: Timestamp,
     tools: Tools<'_>,
-) -> Result<(RequestId, Outcome), RequestError> {
-    let id = match key {
-        Some(key) => RequestId::of(&client.id, key),
-        None => RequestId::random()?,
-    };
+) -> Result<(), RequestError> {
     Span::current().record("request_id", display(id));
-    let plan = plan(order, id, client, now, tools);
-    let outcome = if key.is_some() {
-        let body = order.digest(tools.secret);
-        match plan {
-            Ok(plan) => repeatable(&plan, body, tools).await?,
-            Err(rejection) => {
-                let reason = rejection.code();
-                let stored = tools
-                    .verifications
-                    .store_rejection(id, &client.id, body, reason, now)
-                    .await?;
-                match stored {
-                    Stored::New => Outcome::Rejected(rejection),
-                    Stored::Met(earlier) => {
-                        answered(&earlier, body, now)?.unwrap_or(Outcome::Rejected(rejection))
-                    }
-                }
-            }
-        }
-    } else {
-        match plan {
-            Ok(plan) => once(&plan, tools).await?,
-            Err(rejection) => Outcome::Rejected(rejection),
-        }
+    match Plan::new(order, id, is_keyed, client, now, tools) {
+        Ok(plan) => plan.carry_out(tools).await,
+        Err(refusal) if is_keyed => answer_refused(order, id, refusal, now, tools).await,
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// The answer to a request with an `Idempotency-Key` that is refused now: that of the call that was
+/// accepted, if there was one.
+async fn answer_refused(
+    order: &Order,
+    id: RequestId,
+    refusal: RequestError,
+    now: Timestamp,
+    tools: Tools<'_>,
+) -> Result<(), RequestError> {
+    let Some(met) = tools.verifications.earlier(id, now).await? else {
+        return Err(refusal);
     };
-    Ok((id, outcome))
+    if !order.means(&met, tools.secret) {
+        return Err(RequestError::KeyReused);
+    }
+    match met.progress() {
+        Progress::Accepted => Ok(()),
+        Progress::Stored if now < met.lease_until() => Err(running(&met, now)),
+        // The call before may have sent it.
+        Progress::Stored if now < met.expires_at() => Err(RequestError::Unknown {
+            id,
+            until: met.expires_at(),
+            source: None,
+        }),
+        Progress::Stored | Progress::Spent | Progress::Undone => Err(refusal),
+    }
+}
+
+/// The begin took too long.
+fn given_up() -> AwsError {
+    AwsError::timed_out("TransactWriteItems")
+}
+
+/// What to say while an earlier call has the send.
+fn running(met: &Met, now: Timestamp) -> RequestError {
+    let until = if now < met.at().plus(YOUNG) {
+        now.plus(SOON)
+    } else {
+        met.lease_until()
+    };
+    RequestError::Running { until }
 }
 
 impl Order {
-    /// What two bodies are the same by.
-    fn digest(&self, secret: &Secret) -> Digest {
-        let pairs = self
-            .parameters
-            .iter()
-            .flat_map(|(name, value)| [name, value]);
-        let fields: Vec<&[u8]> = [self.to.expose_secret(), &self.template_id]
-            .into_iter()
-            .chain(pairs.map(String::as_str))
-            .map(str::as_bytes)
-            .collect();
-        secret.body_digest(&fields)
-    }
-}
-
-/// Everything about `order` that is decided without asking anyone.
-fn plan<'a>(
-    order: &'a Order,
-    id: RequestId,
-    client: &'a Client,
-    now: Timestamp,
-    tools: Tools<'_>,
-) -> Result<Plan<'a>, Rejection> {
-    let to = PhoneNumber::parse(order.to.expose_secret())?;
-    Span::current().record("country", to.country().as_str());
-    if !client.profile.countries.permit(to.country()) {
-        return Err(Rejection::Country);
-    }
-    let template = TemplateId::parse(&order.template_id)
-        .and_then(|id| client.template(id))
-        .ok_or(Rejection::Template)?;
-    let recipient = tools.secret.recipient_digest(&client.id, &to);
-    let is_test = client.profile.test_recipients.contains(&recipient.encode());
-    if is_test && !tools.admitter.allows_test_numbers() && !client.id.is_pre_traffic() {
-        tracing::warn!("a test number was refused: the stack does not allow any");
-        return Err(Rejection::General);
-    }
-    Ok(Plan {
-        id,
-        client,
-        template,
-        to,
-        recipient,
-        is_test,
-        parameters: &order.parameters,
-        now,
-    })
-}
-
-/// A request that is made once.
-async fn once(plan: &Plan<'_>, tools: Tools<'_>) -> Result<Outcome, RequestError> {
-    let code = if plan.is_test {
-        plan.test_code(tools.secret)
-    } else {
-        Code::random(plan.template.code_length)?
-    };
-    let draft = plan.draft(&code, plan.now, tools.secret)?;
-    let slip = tools.admitter.slip(plan.now)?;
-    let admitted = match plan.admit(&draft, &slip, tools).await {
-        Ok(admitted) => admitted,
-        Err(refused) => return refused.into_outcome(),
-    };
-    let stored = tools.verifications.store(plan.verification(&draft, None));
-    if let Err(error) = timed(Step::Store, stored).await {
-        admitted.give_back(tools.admitter).await;
-        return Err(plan.unstored(&draft, error, tools).await);
-    }
-    plan.send(&draft, admitted, tools).await
-}
-
-/// A request that may be repeated: the first call stores its claim before anything else.
-async fn repeatable(
-    plan: &Plan<'_>,
-    body: Digest,
-    tools: Tools<'_>,
-) -> Result<Outcome, RequestError> {
-    let owner = Attempt::random()?;
-    let (seed, code) = plan.seeded(tools.secret)?;
-    let mut draft = plan.draft(&code, plan.now, tools.secret)?;
-    draft.owner = Some(owner.clone());
-    let slip = tools.admitter.slip(plan.now)?;
-    let claim = Claim {
-        body,
-        seed,
-        owner: &owner,
-        receipt: slip.receipt(),
-        lease_until: plan.now.plus(LEASE),
-    };
-    let new = plan.verification(&draft, Some(claim));
-    let stored = match timed(Step::Store, tools.verifications.store(new)).await {
-        Ok(stored) => stored,
-        Err(error) => return Err(plan.unstored(&draft, error, tools).await),
-    };
-    if let Stored::Met(earlier) = stored {
-        if let Some(outcome) = answered(&earlier, body, plan.now)? {
-            return Ok(outcome);
-        }
-        let running = RequestError::Running {
-            until: claim.lease_until,
+    /// Whether this means the same as the body of the call that was `met`: recipient, template, and the
+    /// values of the parameters that were in it.
+    fn means(&self, met: &Met, secret: &Secret) -> bool {
+        let Ok(to) = PhoneNumber::parse(self.to.expose_secret()) else {
+            return false;
         };
-        let revived = match plan.revive(&earlier, tools.secret)? {
-            Some(revived) => {
-                let resumed = tools
-                    .verifications
-                    .resume(plan.id, &earlier, claim, revived.at);
-                resumed.await?.then_some(revived)
-            }
-            None => match tools.verifications.store_over(&earlier, new).await? {
-                Stored::New => Some(draft),
-                Stored::Met(_) => None,
-            },
-        };
-        draft = revived.ok_or(running)?;
-        draft.owner = Some(owner.clone());
+        let meaning = self.meaning(&to, &met.parameters(), secret);
+        meaning.is_some_and(|digest| digest.encode() == met.body())
     }
-    match plan.admit(&draft, &slip, tools).await {
-        Ok(admitted) => plan.send(&draft, admitted, tools).await,
-        Err(refused) => {
-            plan.kill(&draft, refused.rejection(), tools).await?;
-            refused.into_outcome()
+
+    /// The digest of number, template and the values of those parameters, if they are all there.
+    fn meaning(&self, to: &PhoneNumber, names: &[&str], secret: &Secret) -> Option<Digest> {
+        let template = TemplateId::parse(&self.template_id)?.to_string();
+        let mut fields = vec![to.expose().as_bytes(), template.as_bytes()];
+        for name in names {
+            fields.extend([name.as_bytes(), self.parameters.get(*name)?.as_bytes()]);
         }
+        Some(secret.body_digest(&fields))
     }
 }
 
-/// The answer of an earlier call with the same `Idempotency-Key`; `None` when it has died or given
-/// up, and is to be taken over.
-fn answered(
-    earlier: &Earlier,
-    body: Digest,
-    now: Timestamp,
-) -> Result<Option<Outcome>, RequestError> {
-    if !earlier.has_body(body) {
-        return Err(RequestError::KeyReused);
-    }
-    let until = earlier.lease_until();
-    match earlier.progress() {
-        Progress::Accepted => Ok(Some(Outcome::Accepted)),
-        Progress::Rejected(reason) => Ok(Some(Outcome::Rejected(Rejection::named(&reason)))),
-        Progress::Stored if now < until => Err(RequestError::Running { until }),
-        Progress::Stored | Progress::Paused => Ok(None),
-    }
-}
-
-impl Plan<'_> {
-    fn test_code(&self, secret: &Secret) -> Code {
-        secret.test_code(&self.client.id, &self.to, self.template.code_length)
-    }
-
-    /// A fresh seed and its code.
-    fn seeded(&self, secret: &Secret) -> Result<(Seed, Code), EntropyError> {
+impl<'a> Plan<'a> {
+    /// Everything about `order` that is decided without asking anyone.
+    fn new(
+        order: &'a Order,
+        id: RequestId,
+        is_keyed: bool,
+        client: &'a Client,
+        now: Timestamp,
+        tools: Tools<'_>,
+    ) -> Result<Self, RequestError> {
+        let secret = tools.secret;
+        let to = PhoneNumber::parse(order.to.expose_secret())?;
+        Span::current().record("country", to.country().as_str());
+        if !client.profile.countries.permit(to.country()) {
+            return Err(Rejection::Country.into());
+        }
+        let template = TemplateId::parse(&order.template_id).and_then(|id| client.template(id));
+        let template = template.ok_or(Rejection::Template)?;
+        let recipient = secret.recipient_digest(&client.id, &to);
+        let is_test = client.profile.test_recipients.contains(&recipient.encode());
+        if is_test && !tools.stack.allow_test_numbers && !client.id.is_pre_traffic() {
+            tracing::warn!("a test number was refused: the stack does not allow any");
+            return Err(Rejection::General.into());
+        }
         let seed = Seed::random()?;
-        let code = if self.is_test {
-            self.test_code(secret)
+        let code = if is_test {
+            secret.test_code(&client.id, &to, template.code_length)
         } else {
-            secret.seeded_code(&self.client.id, self.id, &seed, self.template.code_length)
+            secret.seeded_code(&client.id, id, &seed, template.code_length)
         };
-        Ok((seed, code))
-    }
-
-    fn draft(&self, code: &Code, at: Timestamp, secret: &Secret) -> Result<Draft, RequestError> {
-        let sms = Sms::compose(self.template.text.render(code, self.parameters)?)?;
+        let sms = Sms::compose(template.text.render(&code, &order.parameters)?)?;
         Span::current().record("parts", sms.parts());
-        Ok(Draft {
-            sms,
-            digest: secret.code_digest(&self.client.id, self.id, code),
-            at,
-            earlier: Vec::new(),
-            owner: None,
+        let keyed = is_keyed.then(|| {
+            let names = template.text.placeholders().filter(|name| *name != CODE);
+            let names: Vec<_> = names.collect::<BTreeSet<_>>().into_iter().collect();
+            let body = order.meaning(&to, &names, secret)?;
+            Some((body, names))
+        });
+        Ok(Self {
+            id,
+            client,
+            template,
+            recipient,
+            is_test,
+            order,
+            now,
+            call: Call::new()?,
+            code: secret.code_digest(&client.id, id, &code),
+            keyed: keyed.flatten(),
+            draft: Draft { sms, seed },
+            to,
         })
     }
 
-    /// The code of an earlier call, while it lives: what may have been sent already is sent again,
-    /// and no second code.
-    fn revive(&self, earlier: &Earlier, secret: &Secret) -> Result<Option<Draft>, RequestError> {
-        let alive = self.now < earlier.expires_at();
-        let Some(seed) = earlier.seed().filter(|_| alive && !self.is_test) else {
-            return Ok(None);
+    /// Begins, sends and marks, or undoes what it began.
+    async fn carry_out(&self, tools: Tools<'_>) -> Result<(), RequestError> {
+        let mut beginning = Beginning::default();
+        let begun = self.begin(&mut beginning, tools);
+        let begun = tools.verifications.within(BEGIN_TIMEOUT, begun);
+        let begun = timed(Step::Begin, begun).await;
+        let taken_over = match begun.unwrap_or_else(|| Err(given_up().into())) {
+            Ok(Start::Send(draft)) => draft,
+            Ok(Start::Accepted) => return Ok(()),
+            Err(RequestError::Aws(error)) if beginning.takes_over => {
+                return Err(self.unknown(Some(error), tools).await);
+            }
+            Err(refusal) => {
+                if self.call.is_in_doubt() && !beginning.takes_over {
+                    self.undo(&beginning, true, tools).await?;
+                }
+                return Err(refusal);
+            }
         };
-        let length = self.template.code_length;
-        let is_stored = |digest| earlier.has_code(digest);
-        let found = secret.stored_code(&self.client.id, self.id, &seed, length, is_stored);
-        let Some((code, digest)) = found else {
-            return Ok(None);
+        let draft = taken_over.as_ref().unwrap_or(&self.draft);
+        let caps = self.caps(tools);
+        if !caps.is_empty()
+            && let Err(refusal) = timed(Step::Caps, self.take_caps(&caps, draft, tools)).await
+        {
+            self.undo(&beginning, false, tools).await?;
+            return Err(refusal);
+        }
+        let refusal = match self.publish(draft, tools).await {
+            Published::Taken(message_id) => {
+                self.mark(draft, &message_id, tools).await;
+                return Ok(());
+            }
+            Published::Unknown(error) => {
+                self.count(draft, tools).await;
+                return Err(self.unknown(Some(error), tools).await);
+            }
+            Published::Refused(error) => {
+                tracing::warn!(%error, "the message service refused the message");
+                Rejection::General.into()
+            }
+            Published::NotTaken(error) => RequestError::NotTaken(error),
         };
-        // What a dead call has taken is found by its moment; one that gave up has given it back.
-        let at = match earlier.progress() {
-            Progress::Stored => earlier.at(),
-            _ => self.now,
-        };
-        Ok(Some(Draft {
-            digest,
-            earlier: earlier.receipts(),
-            ..self.draft(&code, at, secret)?
-        }))
+        let release = self.release(&caps, draft, tools);
+        let (undone, ()) = tokio::join!(self.undo(&beginning, false, tools), release);
+        undone.and(Err(refusal))
     }
 
-    fn verification<'a>(&'a self, draft: &Draft, claim: Option<Claim<'a>>) -> NewVerification<'a> {
+    /// Stores and charges the send, or finds out why not.
+    async fn begin(
+        &self,
+        beginning: &mut Beginning,
+        tools: Tools<'_>,
+    ) -> Result<Start, RequestError> {
+        let verifications = tools.verifications;
+        loop {
+            let begun = verifications.begin(self.verification(), beginning.over.as_ref());
+            let met = match begun.await? {
+                Begun::Begun => return Ok(Start::Send(None)),
+                Begun::Limited { until } => {
+                    metrics::refused(Limit::Recipient);
+                    return Err(RequestError::Limited { until });
+                }
+                Begun::OutOfBalance => {
+                    metrics::refused(Limit::Balance);
+                    return Err(Rejection::Balance.into());
+                }
+                Begun::Met(met) => met,
+            };
+            match self.left_by(&met, tools.secret)? {
+                Left::Nothing => return Ok(Start::Accepted),
+                Left::Begin => beginning.over = Some(met),
+                Left::Send(draft, expires_at) => {
+                    beginning.takes_over = true;
+                    return self.take_over(draft, expires_at, &met, verifications).await;
+                }
+            }
+        }
+    }
+
+    /// What there is to do after the call that was `met`.
+    fn left_by(&self, met: &Met, secret: &Secret) -> Result<Left, RequestError> {
+        if !self.order.means(met, secret) {
+            return Err(RequestError::KeyReused);
+        }
+        match met.progress() {
+            Progress::Accepted => return Ok(Left::Nothing),
+            Progress::Spent | Progress::Undone => return Ok(Left::Begin),
+            Progress::Stored if self.now < met.lease_until() => {
+                return Err(running(met, self.now));
+            }
+            Progress::Stored => {}
+        }
+        let expires_at = self.now.plus(self.template.ttl).max(met.expires_at());
+        let expires_at = expires_at.min(met.began_at().plus(LONGEST_LIFE));
+        let draft = self.stored_draft(met, secret);
+        match draft.filter(|_| self.now.plus(SHORTEST_LIFE) <= expires_at) {
+            Some(draft) => Ok(Left::Send(draft, expires_at)),
+            // Its code may be on its way: no other while it is alive.
+            None if self.now < met.expires_at() => Err(RequestError::Running {
+                until: met.expires_at(),
+            }),
+            None => Ok(Left::Begin),
+        }
+    }
+
+    /// The message of the call that was `met`, with the same code.
+    fn stored_draft(&self, met: &Met, secret: &Secret) -> Option<Draft> {
+        let (client, length, seed) = (&self.client.id, met.code_length(), met.seed()?);
+        let is_stored = |digest| met.has_code(digest);
+        let code = if self.is_test {
+            let code = secret.test_code(client, &self.to, length);
+            secret
+                .is_stored(client, self.id, &code, is_stored)
+                .then_some(code)
+        } else {
+            secret.stored_code(client, self.id, &seed, length, is_stored)
+        };
+        let text = self.template.text.render(&code?, &self.order.parameters);
+        let sms = Sms::compose(text.ok()?).ok()?;
+        Some(Draft { sms, seed })
+    }
+
+    async fn take_over(
+        &self,
+        draft: Draft,
+        expires_at: Timestamp,
+        met: &Met,
+        verifications: &Verifications,
+    ) -> Result<Start, RequestError> {
+        let new = NewVerification {
+            expires_at,
+            ..self.verification()
+        };
+        let until = match verifications.take_over(new, met).await? {
+            Begun::Begun => return Ok(Start::Send(Some(draft))),
+            Begun::Met(met) if met.progress() == Progress::Accepted => {
+                return Ok(Start::Accepted);
+            }
+            Begun::Limited { until } => until,
+            Begun::Met(_) | Begun::OutOfBalance => self.now.plus(SOON),
+        };
+        Err(RequestError::Running { until })
+    }
+
+    fn verification(&self) -> NewVerification<'_> {
         NewVerification {
             id: self.id,
             client: &self.client.id,
-            recipient: (!self.is_test).then_some(self.recipient),
-            code: draft.digest,
+            code: self.code,
+            seed: self.draft.seed,
+            code_length: self.template.code_length,
             max_attempts: self.template.max_attempts,
+            now: self.now,
             expires_at: self.now.plus(self.template.ttl),
-            at: self.now,
-            claim,
+            call: &self.call,
+            lease_until: self.now.plus(LEASE),
+            charge: self.charge(),
+            keyed: self.keyed.as_ref().map(|(body, parameters)| Keyed {
+                body: *body,
+                parameters,
+            }),
         }
     }
 
-    async fn admit<'b>(
-        &'b self,
-        draft: &'b Draft,
-        slip: &'b Slip,
-        tools: Tools<'_>,
-    ) -> Result<Admitted<'b>, Refused> {
-        if self.is_test {
-            return Ok(Admitted::free());
-        }
-        let charge = Charge {
-            at: draft.at,
-            id: self.id,
-            parts: draft.sms.parts(),
+    fn charge(&self) -> Option<Charge<'_>> {
+        (!self.is_test).then_some(Charge {
+            recipient: self.recipient,
+            limits: &self.client.profile.limits,
+            max_attempts: self.client.max_attempts(),
+            parts: self.draft.sms.parts(),
             prepaid: self.client.profile.prepaid,
-        };
-        let slips = (slip, &*draft.earlier);
-        let admitted = tools
-            .admitter
-            .admit(self.client, self.recipient, charge, slips, self.now);
-        timed(Step::Admit, admitted).await
+        })
     }
 
-    /// Sends what is stored, and marks it as sent.
-    async fn send(
+    /// The caps of the client and of the stack; a test number has none.
+    fn caps(&self, tools: Tools<'_>) -> Vec<Cap<'_>> {
+        let (client, limits) = (&self.client.id, &self.client.profile.limits);
+        let caps = [
+            limits.per_second.map(|most| Cap::per_second(client, most)),
+            limits.per_day.map(|most| Cap::per_day(client, most)),
+            tools.stack.daily_part_cap.map(Cap::of_stack),
+        ];
+        let caps = caps.into_iter().flatten();
+        caps.filter(|_| !self.is_test).collect()
+    }
+
+    /// Counts the request under all `caps` side by side, or under none.
+    async fn take_caps(
         &self,
+        caps: &[Cap<'_>],
         draft: &Draft,
-        admitted: Admitted<'_>,
         tools: Tools<'_>,
-    ) -> Result<Outcome, RequestError> {
-        let max_price = self.client.profile.max_price.as_deref();
-        let sent = if self.is_test {
-            tracing::info!(test_number = true, "no message is sent to a test number");
-            Ok(String::from("test"))
-        } else {
-            let from = &self.template.from;
-            let sent = tools.messages.send(&draft.sms, &self.to, from, max_price);
-            timed(Step::Send, sent).await
+    ) -> Result<(), RequestError> {
+        let parts = draft.sms.parts();
+        let taken = caps
+            .iter()
+            .map(|cap| tools.verifications.take(*cap, parts, self.now));
+        let taken = join_all(taken).await;
+        let (mut counted, mut longest, mut failed) = (Vec::new(), None, None);
+        for (cap, taken) in caps.iter().zip(taken) {
+            match taken {
+                Ok(Taken::Taken) => counted.push(*cap),
+                Ok(Taken::Refused { until }) => {
+                    let limit = match cap.account {
+                        Account::Client(_) => Limit::Client,
+                        Account::Stack => Limit::Stack,
+                    };
+                    longest = longest.max(Some((until, limit)));
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        let refusal = match (failed, longest) {
+            (Some(error), _) => error.into(),
+            (None, Some((until, limit))) => {
+                metrics::refused(limit);
+                RequestError::Limited { until }
+            }
+            (None, None) => return Ok(()),
         };
-        match sent {
-            Ok(message_id) => {
-                let failures = admitted.failures();
-                if !self.is_test {
-                    metrics::sent(self.to.country().clone(), draft.sms.parts());
-                }
-                // A code that is only stored validates like one that is marked: the answer stands.
-                let marked = tools
-                    .verifications
-                    .mark_sent(self.id, &message_id, failures);
-                if let Err(error) = timed(Step::Mark, marked).await {
-                    tracing::warn!(%error, "a sent code could not be marked as sent");
-                }
-                Ok(Outcome::Accepted)
-            }
-            Err(error) => {
-                admitted.give_back(tools.admitter).await;
-                match error.kind {
-                    AwsErrorKind::Refused => {
-                        tracing::warn!(%error, "the message service refused the message");
-                        self.kill(draft, Some(Rejection::General), tools).await?;
-                        Ok(Outcome::Rejected(Rejection::General))
-                    }
-                    AwsErrorKind::Unreachable
-                    | AwsErrorKind::TimedOut
-                    | AwsErrorKind::Throttled
-                    | AwsErrorKind::Faulted
-                    | AwsErrorKind::Malformed => {
-                        self.kill(draft, None, tools).await?;
-                        Err(error.into())
-                    }
-                }
+        self.release(&counted, draft, tools).await;
+        Err(refusal)
+    }
+
+    /// Takes back what was counted under `caps`.
+    async fn release(&self, caps: &[Cap<'_>], draft: &Draft, tools: Tools<'_>) {
+        let parts = draft.sms.parts();
+        let released = caps
+            .iter()
+            .map(|cap| tools.verifications.release(*cap, parts, self.now));
+        for released in join_all(released).await {
+            if let Err(error) = released {
+                tracing::warn!(%error, "failed to release a cap; it counts one too many");
             }
         }
     }
 
-    /// The end of a request whose code may or may not be stored: if it is, it is killed.
-    async fn unstored(&self, draft: &Draft, error: AwsError, tools: Tools<'_>) -> RequestError {
-        match self.kill(draft, None, tools).await {
-            Ok(()) => error.into(),
-            Err(another) => another.into(),
+    async fn publish(&self, draft: &Draft, tools: Tools<'_>) -> Published {
+        if self.is_test {
+            tracing::info!(test_number = true, "no message is sent to a test number");
+            return Published::Taken("test".to_owned());
+        }
+        let max_price = self.client.profile.max_price.as_deref();
+        let from = &self.template.from;
+        let published = tools
+            .messages
+            .publish(&draft.sms, &self.to, from, max_price);
+        let published = timed(Step::Publish, published).await;
+        if let Published::Taken(_) | Published::Unknown(_) = published {
+            metrics::sent(self.to.country().clone(), draft.sms.parts());
+        }
+        published
+    }
+
+    /// Marks the send and counts it. A code that is only stored validates like one that is marked: the
+    /// answer stands whatever becomes of this.
+    async fn mark(&self, draft: &Draft, message_id: &str, tools: Tools<'_>) {
+        let marked = tools
+            .verifications
+            .mark_sent(self.id, draft.seed, message_id);
+        let (marked, ()) = tokio::join!(timed(Step::Mark, marked), self.count(draft, tools));
+        if let Err(error) = marked {
+            tracing::warn!(%error, "failed to mark a send as sent");
         }
     }
 
-    /// Kills the stored code: for good with a rejection, else until the same request comes again.
+    async fn count(&self, draft: &Draft, tools: Tools<'_>) {
+        if self.is_test {
+            return;
+        }
+        let (client, parts) = (&self.client.id, draft.sms.parts());
+        let is_capped = self.client.profile.limits.per_day.is_some();
+        let counted = tools
+            .verifications
+            .count(client, self.id, parts, is_capped, self.now);
+        if let Err(error) = counted.await {
+            tracing::warn!(%error, "failed to count a send");
+        }
+    }
+
+    /// Undoes the begin. What was taken over is never undone: the call before may have sent it.
     ///
     /// # Errors
-    /// When it may still be alive; it dies at its end, and nobody is told its id.
-    async fn kill(
+    /// When it is not undone: the code may be alive.
+    async fn undo(
         &self,
-        draft: &Draft,
-        rejection: Option<Rejection>,
+        beginning: &Beginning,
+        may_land: bool,
         tools: Tools<'_>,
-    ) -> Result<(), AwsError> {
-        let (code, owner) = (draft.digest, draft.owner.as_ref());
-        let verifications = tools.verifications;
-        let killed = match rejection {
-            Some(reason) => {
-                let reason = reason.code();
-                verifications.reject(self.id, code, owner, reason).await
+    ) -> Result<(), RequestError> {
+        if beginning.takes_over {
+            return Err(self.unknown(None, tools).await);
+        }
+        let over = beginning.over.as_ref();
+        let undone = tools
+            .verifications
+            .undo(self.verification(), over, may_land);
+        match timed(Step::Undo, undone).await {
+            Ok(Undone::Undone) => Ok(()),
+            Ok(Undone::TakenOver) => Err(self.unknown(None, tools).await),
+            Err(error) => {
+                tracing::error!(%error, "failed to undo a begin; its charge and its code stay");
+                Err(error.into())
             }
-            None => verifications.pause(self.id, code, owner).await,
+        }
+    }
+
+    /// The message service may have taken the message: when the next may be sent.
+    async fn unknown(&self, source: Option<AwsError>, tools: Tools<'_>) -> RequestError {
+        let limits = &self.client.profile.limits;
+        let until = match tools.verifications.read_recipient(self.recipient).await {
+            Ok(recipient) => recipient.windows_until(limits, self.now),
+            Err(_) => None,
         };
-        if let Err(error) = &killed {
-            tracing::error!(%error, "an unsent code could not be killed; it dies at its end");
-        }
-        killed
-    }
-}
-
-impl Refused {
-    /// The rejection that it is, if it is one.
-    fn rejection(&self) -> Option<Rejection> {
-        match self {
-            Self::OutOfBalance => Some(Rejection::Balance),
-            Self::Until(_) | Self::Aws(_) => None,
-        }
-    }
-
-    fn into_outcome(self) -> Result<Outcome, RequestError> {
-        match self {
-            Self::OutOfBalance => Ok(Outcome::Rejected(Rejection::Balance)),
-            Self::Until(until) => Err(RequestError::Limited { until }),
-            Self::Aws(error) => Err(error.into()),
+        RequestError::Unknown {
+            id: self.id,
+            until: until.unwrap_or_else(|| self.now.plus(SOON)),
+            source,
         }
     }
 }

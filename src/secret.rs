@@ -24,7 +24,7 @@ use crate::code::{Code, Guess};
 use crate::entropy::{self, EntropyError};
 use crate::metrics::{Step, timed};
 use crate::phone::PhoneNumber;
-use crate::verification::{IdempotencyKey, RequestId};
+use crate::verification::{CallId, IdempotencyKey, RequestId};
 
 /// How long a function works with the secret that it has read.
 const READ_EVERY: Duration = Duration::from_hours(1);
@@ -41,6 +41,12 @@ impl Digest {
     #[must_use]
     pub fn encode(&self) -> String {
         BASE64URL_NOPAD.encode(&self.0)
+    }
+
+    /// Its 32 bytes.
+    #[must_use]
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -239,14 +245,13 @@ impl Secret {
         }
     }
 
-    /// The code of a request that may be repeated, from the random `seed` that is stored with it:
-    /// the same seed gives the same code again, to those who know the pepper.
+    /// The code that `seed` gives: the same one again, to those who know the pepper.
     #[must_use]
     pub fn seeded_code(&self, client: &ClientId, id: RequestId, seed: &Seed, length: u8) -> Code {
         self.current.seeded_code(client, id, seed, length)
     }
 
-    /// The code that was made from `seed` under whichever pepper gives a digest that `is_stored`.
+    /// The code that was made from `seed`, under whichever pepper gives a digest that `is_stored`.
     pub fn stored_code(
         &self,
         client: &ClientId,
@@ -254,14 +259,33 @@ impl Secret {
         seed: &Seed,
         length: u8,
         is_stored: impl Fn(Digest) -> bool,
-    ) -> Option<(Code, Digest)> {
-        let peppers = [&self.current, &self.next, &self.previous];
-        let mut codes = peppers.into_iter().map(|pepper| {
+    ) -> Option<Code> {
+        let mut codes = self.peppers().into_iter().map(|pepper| {
             let code = pepper.seeded_code(client, id, seed, length);
-            let digest = pepper.code_digest(client, id, code.expose());
-            (code, digest)
+            (
+                is_stored(pepper.code_digest(client, id, code.expose())),
+                code,
+            )
         });
-        codes.find(|(_, digest)| is_stored(*digest))
+        codes
+            .find(|(is_stored, _)| *is_stored)
+            .map(|(_, code)| code)
+    }
+
+    /// Whether the digest of `code` under one of the peppers `is_stored`.
+    pub fn is_stored(
+        &self,
+        client: &ClientId,
+        id: RequestId,
+        code: &Code,
+        is_stored: impl Fn(Digest) -> bool,
+    ) -> bool {
+        let mut peppers = self.peppers().into_iter();
+        peppers.any(|pepper| is_stored(pepper.code_digest(client, id, code.expose())))
+    }
+
+    fn peppers(&self) -> [&Key; 3] {
+        [&self.current, &self.next, &self.previous]
     }
 
     /// The code that a test number always gets: nothing of it needs to be stored.
@@ -275,7 +299,18 @@ impl Secret {
         self.recipient.code(&fields, length)
     }
 
-    /// What the body of a repeated request is compared by.
+    /// The id of the request that `client` made with `key`. Nobody without the recipient key can tell
+    /// which key it was: it may be a phone number.
+    #[must_use]
+    pub fn request_id(&self, client: &ClientId, key: &IdempotencyKey) -> RequestId {
+        RequestId::of(self.recipient.digest(&[
+            b"request",
+            client.as_str().as_bytes(),
+            key.as_str().as_bytes(),
+        ]))
+    }
+
+    /// The digest by which a repeated request's body is compared with the first one's.
     #[must_use]
     pub fn body_digest(&self, fields: &[&[u8]]) -> Digest {
         self.recipient
@@ -284,20 +319,20 @@ impl Secret {
 
     /// The name of a guess that may be repeated: the same guess with the same key has the same.
     #[must_use]
-    pub fn attempt_digest(
+    pub fn guess_id(
         &self,
         client: &ClientId,
         key: &IdempotencyKey,
         id: RequestId,
         guess: &Guess,
-    ) -> Digest {
-        self.recipient.digest(&[
+    ) -> CallId {
+        CallId::of(self.recipient.digest(&[
             b"attempt",
             client.as_str().as_bytes(),
             key.as_str().as_bytes(),
             id.as_bytes(),
             guess.expose().as_bytes(),
-        ])
+        ]))
     }
 
     /// What a client's recipient is known by.
@@ -444,7 +479,10 @@ impl Secrets {
             .send()
             .await
             .map_err(|error| AwsError::new("GetSecretValue", &error))?;
-        Ok(Secret::parse(answer.secret_string().unwrap_or_default())?)
+        let secret = answer
+            .secret_string()
+            .ok_or_else(|| AwsError::incomplete("GetSecretValue"))?;
+        Ok(Secret::parse(secret)?)
     }
 }
 
@@ -572,7 +610,7 @@ mod tests {
         assert_eq!(code.expose().len(), 10);
         let seed = Seed::decode(&seed.encode()).unwrap();
         let found = after.stored_code(&demo(), id, &seed, 10, |stored| stored == digest);
-        assert_eq!(found.unwrap().0.expose(), code.expose());
+        assert_eq!(found.unwrap().expose(), code.expose());
         assert!(
             after
                 .stored_code(&demo(), id, &seed, 10, |_| false)

@@ -1,16 +1,83 @@
 //! Every DynamoDB expression of the product: the two tables and what is said to them.
+//!
+//! | module | says |
+//! |---|---|
+//! | `begin` | a request begins, is marked as sent, undone, taken over |
+//! | `guess` | a guess is counted, compared and consumed, and a failure counted |
+//! | `recipients` | when a recipient may be sent to, and an operator's look at one |
+//! | `usage` | caps, counts and balances |
+//! | `transaction` | how a transaction is tried until its outcome is known |
+//! | `directory` | clients and templates |
 
+mod begin;
 mod directory;
-mod receipt;
+mod guess;
 mod recipients;
+mod transaction;
 mod usage;
 mod value;
-mod verifications;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use aws_smithy_async::future::timeout::Timeout;
+use aws_smithy_async::rt::sleep::{AsyncSleep as _, SharedAsyncSleep, TokioSleep};
+
+use crate::aws;
+use crate::secret::Digest;
+
+use value::text;
+
+pub use begin::{Begun, Charge, Keyed, Met, NewVerification, Progress, Undone};
 pub use directory::{Directory, DirectoryError};
-pub use receipt::{Receipt, Slip};
-pub use recipients::{Admission, RecipientState, Recipients, SendMark};
-pub use usage::{Account, Caps, Charge, Taken, Usage, UsageState};
-pub use verifications::{
-    Attempt, Claim, Earlier, NewVerification, Progress, Stored, Verdict, Verifications,
-};
+pub use guess::Verdict;
+pub use recipients::RecipientState;
+pub use transaction::Call;
+pub use usage::{Account, Cap, Taken, UsageState};
+
+/// The table of verifications, recipients, usage and balances; clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Verifications {
+    dynamodb: aws_sdk_dynamodb::Client,
+    /// For a write whose outcome is the answer.
+    patient: aws_sdk_dynamodb::Client,
+    /// For transactions, which make their own attempts, and for what must not be repeated.
+    once: aws_sdk_dynamodb::Client,
+    sleep: SharedAsyncSleep,
+    table: Arc<str>,
+}
+
+impl Verifications {
+    /// The verifications in `table`.
+    #[must_use]
+    pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: &str) -> Self {
+        let sleep = dynamodb.config().sleep_impl();
+        Self {
+            patient: aws::patient(&dynamodb),
+            once: aws::once(&dynamodb),
+            sleep: sleep.unwrap_or_else(|| SharedAsyncSleep::new(TokioSleep::new())),
+            dynamodb,
+            table: table.into(),
+        }
+    }
+
+    /// Does `work` within that time; `None` when it was given up.
+    pub async fn within<T>(&self, longest: Duration, work: impl Future<Output = T>) -> Option<T> {
+        Timeout::new(work, self.sleep.sleep(longest)).await.ok()
+    }
+
+    /// An update of one item, which tells the item that its condition fails on.
+    fn update(&self, dynamodb: &aws_sdk_dynamodb::Client, id: &str) -> UpdateItemFluentBuilder {
+        dynamodb
+            .update_item()
+            .table_name(&*self.table)
+            .key("id", text(id))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+}
+
+fn code_attribute(digest: Digest) -> String {
+    format!("code#{}", digest.encode())
+}

@@ -13,8 +13,8 @@ use crate::code::Guess;
 use crate::entropy::EntropyError;
 use crate::metrics::{Step, timed};
 use crate::secret::Secret;
-use crate::store::{Attempt, Recipients, Verdict, Verifications};
-use crate::verification::{IdempotencyKey, RequestId};
+use crate::store::{Verdict, Verifications};
+use crate::verification::{CallId, IdempotencyKey, RequestId};
 
 /// What a caller wants to know.
 #[derive(Debug, ToSchema)]
@@ -64,7 +64,6 @@ pub async fn validate(
     now: Timestamp,
     secret: &Secret,
     verifications: &Verifications,
-    recipients: &Recipients,
 ) -> Result<Answer, ValidateError> {
     let Some(id) = RequestId::parse(&question.request_id) else {
         return Ok(Answer::NotFound);
@@ -72,24 +71,25 @@ pub async fn validate(
     Span::current().record("request_id", display(id));
     let guess = Guess::new(question.code.expose_secret());
     let digests = secret.guess_digests(client, id, &guess);
-    let attempt = match key {
-        Some(key) => Attempt::named(secret.attempt_digest(client, key, id, &guess)),
-        None => Attempt::random()?,
+    let call = match key {
+        Some(key) => secret.guess_id(client, key, id, &guess),
+        None => CallId::random()?,
     };
-    let guessed = verifications.guess(id, client, digests, &attempt, now);
+    let guessed = verifications.guess(id, client, digests, &call, now);
     match timed(Step::Guess, guessed).await? {
         Verdict::Verified { failed } => {
             if let Some(recipient) = failed
-                && let Err(error) = timed(Step::Settle, recipients.reset_failures(&recipient)).await
+                && let Err(error) =
+                    timed(Step::Settle, verifications.forget_failures(&recipient)).await
             {
                 // The next right guess does it.
-                tracing::warn!(%error, "a recipient's failures could not be forgotten");
+                tracing::warn!(%error, "failed to forget a recipient's failures");
             }
             Ok(Answer::Success)
         }
         Verdict::NotMatched { recipient } => {
             if let Some(recipient) = recipient {
-                let counted = recipients.count_failure(&recipient, &attempt, now);
+                let counted = verifications.count_failure(&recipient, &call, now);
                 timed(Step::Settle, counted).await?;
             }
             Ok(Answer::NotMatched)

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
+use data_encoding::BASE64URL_NOPAD;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use uuid::{Builder, Uuid};
 
-use crate::client::ClientId;
 use crate::entropy::{self, EntropyError};
+use crate::secret::Digest;
 use crate::template::parse_hyphenated;
 
 /// The name of a request, given to the caller and asked back with the code.
@@ -26,17 +26,12 @@ impl RequestId {
         Ok(Self(Builder::from_random_bytes(bytes).into_uuid()))
     }
 
-    /// The id of the request that `client` made with this `Idempotency-Key`: a UUID of version 8
-    /// (RFC 9562 §5.8), so that a repeated request meets its own item.
+    /// The id of a request with an `Idempotency-Key`, from the digest of client and key: a UUID of
+    /// version 8 (RFC 9562 §5.8), so that a repeated request meets its own verification.
     #[must_use]
-    pub fn of(client: &ClientId, key: &IdempotencyKey) -> Self {
-        let mut hash = Sha256::new();
-        hash.update((client.as_str().len() as u64).to_be_bytes());
-        hash.update(client.as_str());
-        hash.update(key.as_str());
-        let hash = hash.finalize();
+    pub(crate) fn of(key: Digest) -> Self {
         let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hash[..16]);
+        bytes.copy_from_slice(&key.as_bytes()[..16]);
         Self(Uuid::new_v8(bytes))
     }
 
@@ -46,12 +41,6 @@ impl RequestId {
         parse_hyphenated(written).map(Self)
     }
 
-    /// Its last eight bytes, of which all bits but two are random.
-    #[must_use]
-    pub fn low_bits(&self) -> u64 {
-        self.0.as_u64_pair().1
-    }
-
     /// Its sixteen bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
@@ -59,7 +48,34 @@ impl RequestId {
     }
 }
 
-/// What a caller names a call by, so that it may be repeated: 1–255 visible ASCII characters.
+/// The name of one of our own calls, by which it knows its own writes again: 22 characters of URL-safe
+/// Base64, 128 bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallId(String);
+
+impl CallId {
+    /// A name that no other call has.
+    ///
+    /// # Errors
+    /// When the operating system's generator fails.
+    pub fn random() -> Result<Self, EntropyError> {
+        Ok(Self(BASE64URL_NOPAD.encode(&entropy::bytes::<16>()?)))
+    }
+
+    /// The name of a call that may be repeated under the same one.
+    #[must_use]
+    pub(crate) fn of(digest: Digest) -> Self {
+        Self(BASE64URL_NOPAD.encode(&digest.as_bytes()[..16]))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The caller's name for a call, so that it may be repeated: 1–255 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 

@@ -8,20 +8,25 @@ use serde_json::{Value, json};
 use twofa::client::{Client, ClientId, Countries, Profile};
 use twofa::template::TemplateFields;
 
+use crate::cap::CarryOver;
 use crate::client::check_limits;
 use crate::error::{Error, Faults};
 use crate::file::{self, ClientEntry, TemplateEntry};
 use crate::input;
-use crate::output::Report;
+use crate::output::{Progress, Report};
 use crate::place::Place;
-use crate::settings::{self, Change, changes, changes_json, changes_lines};
+use crate::settings::{self, Bound, Change, changes, changes_json, changes_lines};
 use crate::{template, text};
 
 /// Creates and changes clients and templates as a TOML file says
 ///
 /// Prints the plan, checks all of it, and only then writes. What the file does not say stays as it
-/// is: other clients, other templates, absent fields, and always keys, balances and test numbers.
-/// A second run changes nothing.
+/// is: other clients, other templates, absent fields, and always keys, test numbers, and the balance of
+/// a client that stays prepaid. A second run changes nothing.
+///
+/// The first `per_day` of a client counts the day's earlier requests too. The command waits 31
+/// seconds, until every function knows the limit, and then counts them. If it is interrupted, run
+/// it again half a minute later.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   twofa apply clients.toml --dry-run
@@ -34,7 +39,7 @@ The file:
   countries = ['GB', 'IE']          # needed for a new client; '*' for all
   networks = ['203.0.113.0/24']     # default: all
   max_price = '0.05'                # US dollars per SMS, or 'none'
-  prepaid = true                    # needs a balance: twofa client set shop --balance N
+  prepaid = true                    # begins with 0: twofa client set shop --balance N
   disabled = []                     # account, client, product, connection
 
   [clients.shop.limits]
@@ -65,7 +70,7 @@ pub(crate) struct ApplyCommand {
 
 impl ApplyCommand {
     /// Carries it out.
-    pub(crate) async fn run(self, place: &Place) -> Result<Report, Error> {
+    pub(crate) async fn run(self, place: &Place, progress: Progress) -> Result<Report, Error> {
         let mut faults = Faults::default();
         let entries = file::read(&input::file(&self.file)?, &mut faults)?;
         let mut plans = Vec::new();
@@ -75,9 +80,19 @@ impl ApplyCommand {
         }
         faults.finish(())?;
         if !self.dry_run {
+            let mut carry_over = CarryOver::default();
+            for plan in &plans {
+                if plan.needs_verifications() {
+                    place.verifications()?;
+                }
+                if plan.carries_over {
+                    carry_over.note(&plan.id, plan.per_day_before);
+                }
+            }
             for plan in &plans {
                 plan.carry_out(place).await?;
             }
+            carry_over.carry_out(place, progress).await?;
         }
         Ok(report(&plans, self.dry_run))
     }
@@ -91,7 +106,14 @@ struct Plan {
     changes: Vec<Change>,
     templates: Vec<TemplatePlan>,
     removed: Vec<TemplateFields>,
-    becomes_prepaid: bool,
+    /// The balance that it gets because it becomes prepaid, or is prepaid no longer.
+    balance: Option<Bound<u32>>,
+    /// Whether it was there before and the file names a cap of the day.
+    carries_over: bool,
+    /// The cap of the day before.
+    per_day_before: Option<u32>,
+    /// Whether the templates are written before the profile.
+    templates_first: bool,
 }
 
 /// What is to be done to a template.
@@ -117,6 +139,8 @@ impl Plan {
                 faults.note(field, missing);
             }
         }
+        let names_cap = matches!(settings.per_day, Some(Bound::At(_)));
+        let attempts_before = client.as_ref().map(Client::max_attempts);
         let (old, stored) = match client {
             Some(client) => (Some(client.profile), client.templates),
             None => (None, Vec::new()),
@@ -127,7 +151,13 @@ impl Plan {
             Profile::new(id.as_str(), countries)
         });
         let profile = settings.applied_to(base);
-        let becomes_prepaid = profile.prepaid && old.as_ref().is_none_or(|old| !old.prepaid);
+        let was_prepaid = old.as_ref().is_some_and(|old| old.prepaid);
+        let balance = match (was_prepaid, profile.prepaid) {
+            (false, true) => Some(Bound::At(0)),
+            (true, false) => Some(Bound::Free),
+            (true, true) | (false, false) => None,
+        };
+        let per_day_before = old.as_ref().and_then(|old| old.limits.per_day);
         let changes = changes(
             old.as_ref().map(settings::fields),
             settings::fields(&profile),
@@ -152,7 +182,7 @@ impl Plan {
         } else {
             Vec::new()
         };
-        check_together(&profile, &planned, &unnamed, &path, faults);
+        let attempts = check_together(&profile, &planned, &unnamed, &path, faults);
         Self {
             id,
             is_new,
@@ -160,8 +190,15 @@ impl Plan {
             changes,
             templates: planned,
             removed,
-            becomes_prepaid,
+            balance,
+            carries_over: names_cap && !is_new,
+            per_day_before,
+            templates_first: attempts_before.is_some_and(|before| attempts <= before),
         }
+    }
+
+    fn needs_verifications(&self) -> bool {
+        self.balance.is_some() || self.carries_over
     }
 
     fn has_changes(&self) -> bool {
@@ -171,7 +208,25 @@ impl Plan {
             || templates.any(|template| !template.changes.is_empty())
     }
 
+    /// Writes in an order in which nobody meets a refusal that neither the old nor the new settings
+    /// give. The balance comes first: it is there before functions ask for it, and lifted while those
+    /// that remember the client still do. Limits that leave room for the guesses of all templates,
+    /// before and after, do so in between too if fewer guesses come first and more of them last.
     async fn carry_out(&self, place: &Place) -> Result<(), Error> {
+        if let Some(balance) = self.balance {
+            let verifications = place.verifications()?;
+            verifications.set_balance(&self.id, balance.into()).await?;
+        }
+        if self.templates_first {
+            self.write_templates(place).await?;
+            self.write_profile(place).await
+        } else {
+            self.write_profile(place).await?;
+            self.write_templates(place).await
+        }
+    }
+
+    async fn write_profile(&self, place: &Place) -> Result<(), Error> {
         let directory = &place.directory;
         if self.is_new {
             if !directory.add_profile(&self.id, &self.profile).await? {
@@ -180,6 +235,11 @@ impl Plan {
         } else if !self.changes.is_empty() {
             directory.put_profile(&self.id, &self.profile).await?;
         }
+        Ok(())
+    }
+
+    async fn write_templates(&self, place: &Place) -> Result<(), Error> {
+        let directory = &place.directory;
         for template in &self.templates {
             if !template.changes.is_empty() {
                 directory.put_template(&self.id, &template.fields).await?;
@@ -193,14 +253,14 @@ impl Plan {
 }
 
 /// Notes what is wrong with the client as it would be: templates that share a name, and limits
-/// without room for the guesses of the templates.
+/// without room for the guesses of the templates. Returns the most guesses that one of them allows.
 fn check_together(
     profile: &Profile,
     planned: &[TemplatePlan],
     kept: &[TemplateFields],
     path: &str,
     faults: &mut Faults,
-) {
+) -> u8 {
     let all = planned.iter().map(|plan| &plan.fields).chain(kept);
     let mut names = BTreeSet::new();
     for template in all.clone() {
@@ -211,7 +271,9 @@ fn check_together(
         }
     }
     let most = all.map(|template| template.max_attempts).max();
-    check_limits(profile, most.unwrap_or_default(), path, faults);
+    let most = most.unwrap_or_default();
+    check_limits(profile, most, path, faults);
+    most
 }
 
 impl TemplatePlan {
@@ -312,10 +374,14 @@ fn report(plans: &[Plan], dry_run: bool) -> Report {
         if plan.is_new {
             warnings.push(format!("{id} is new and has no key: twofa key add {id}"));
         }
-        if plan.becomes_prepaid {
-            warnings.push(format!(
+        match plan.balance {
+            Some(Bound::At(_)) => warnings.push(format!(
                 "{id} becomes prepaid and sends nothing without a balance: twofa client set {id} --balance PARTS"
-            ));
+            )),
+            Some(Bound::Free) => warnings.push(format!(
+                "{id} is no longer prepaid, and its balance is dropped"
+            )),
+            None => {}
         }
         clients.push(json!({
             "id": id,

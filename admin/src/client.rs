@@ -6,9 +6,10 @@ use twofa::client::{Client, Countries, Profile, StoredKey};
 use twofa::clock::Timestamp;
 use twofa::store::{Account, UsageState};
 
+use crate::cap::CarryOver;
 use crate::error::{Error, Faults};
 use crate::key::{self, NewKey};
-use crate::output::{Report, listed, pairs, table};
+use crate::output::{Progress, Report, listed, pairs, table};
 use crate::place::{Place, client_id};
 use crate::settings::{
     Bound, Change, Field, SettingOptions, changes, changes_json, changes_lines, fields, own_name,
@@ -53,6 +54,12 @@ pub(crate) enum ClientCommand {
         client: String,
     },
     /// Changes what is said; the rest stays. It takes effect within 30 seconds
+    ///
+    /// A balance that is taken away refuses nobody from now on.
+    ///
+    /// The first --per-day of a client counts the day's earlier requests too. The command waits 31
+    /// seconds, until every function knows the limit, and then counts them. If it is interrupted, run
+    /// it again half a minute later.
     #[command(after_help = "Examples:
   twofa client set shop --countries GB,IE,DE --max-price 0.08
   twofa client set shop --window 1/30 --window 5/600 --window 20/86400
@@ -90,7 +97,12 @@ pub(crate) enum ClientCommand {
 
 impl ClientCommand {
     /// Carries it out.
-    pub(crate) async fn run(self, place: &Place, now: Timestamp) -> Result<Report, Error> {
+    pub(crate) async fn run(
+        self,
+        place: &Place,
+        now: Timestamp,
+        progress: Progress,
+    ) -> Result<Report, Error> {
         match self {
             Self::Add {
                 client,
@@ -100,7 +112,7 @@ impl ClientCommand {
             } => add(place, &client, &settings, with_key, expires.as_deref(), now).await,
             Self::List => list(place, now).await,
             Self::Show { client } => show(place, &client, now).await,
-            Self::Set { client, settings } => set(place, &client, &settings).await,
+            Self::Set { client, settings } => set(place, &client, &settings, now, progress).await,
             Self::Disable { client, switches } => turn(place, &client, &switches, true).await,
             Self::Enable { client, switches } => turn(place, &client, &switches, false).await,
         }
@@ -137,16 +149,17 @@ async fn add(
     profile
         .api_keys
         .extend(key.as_ref().map(|key| key.stored.clone()));
+    let balance: Option<u32> = balance.and_then(Option::from);
     if balance.is_some() {
-        place.usage()?;
+        let verifications = place.verifications()?;
+        // The balance is there before the client is, but the one of another client stays.
+        if place.directory.query(&id).await?.is_some() {
+            return Err(Error::ClientExists(id));
+        }
+        verifications.set_balance(&id, balance).await?;
     }
     if !place.directory.add_profile(&id, &profile).await? {
         return Err(Error::ClientExists(id));
-    }
-    // A client that is prepaid and has no balance yet can send nothing.
-    let balance = balance.and_then(Option::from);
-    if balance.is_some() {
-        place.usage()?.set_balance(&id, balance).await?;
     }
     let client = Client {
         id,
@@ -200,15 +213,18 @@ async fn list(place: &Place, now: Timestamp) -> Result<Report, Error> {
 
 async fn show(place: &Place, client: &str, now: Timestamp) -> Result<Report, Error> {
     let client = place.client(client).await?;
-    let usage = match place.usage() {
-        Ok(usage) => Some(usage.read(Account::Client(&client.id)).await?),
+    let usage = match place.verifications() {
+        Ok(verifications) => {
+            let account = Account::Client(&client.id);
+            Some(verifications.read_usage(account, now).await?)
+        }
         Err(_) => None,
     };
     let profile = &client.profile;
     let mut rows = vec![("client", client.id.to_string())];
     rows.extend(fields(profile).into_iter().map(|f| (f.name, f.text)));
-    if let Some(usage) = usage.as_ref().filter(|_| profile.prepaid) {
-        rows.push(("balance", format!("{} parts", usage.balance.unwrap_or(0))));
+    if let Some(parts) = usage.as_ref().and_then(|usage| balance(profile, usage)) {
+        rows.push(("balance", format!("{parts} parts")));
     }
     rows.push(("test numbers", profile.test_recipients.len().to_string()));
     let mut text = pairs(rows);
@@ -219,36 +235,41 @@ async fn show(place: &Place, client: &str, now: Timestamp) -> Result<Report, Err
     Ok(Report::new(text, describe(&client, usage.as_ref(), now)))
 }
 
-async fn set(place: &Place, client: &str, options: &SettingOptions) -> Result<Report, Error> {
+async fn set(
+    place: &Place,
+    client: &str,
+    options: &SettingOptions,
+    now: Timestamp,
+    progress: Progress,
+) -> Result<Report, Error> {
     let mut faults = Faults::default();
-    let (settings, balance) = options.read(&mut faults);
+    let (settings, new_balance) = options.read(&mut faults);
     faults.finish(())?;
     let client = place.client(client).await?;
+    let mut carry_over = CarryOver::default();
+    if let Some(Bound::At(_)) = settings.per_day {
+        place.verifications()?;
+        carry_over.note(&client.id, client.profile.limits.per_day);
+    }
     let mut faults = Faults::default();
     let profile = settings.applied_to(client.profile.clone());
     check_limits(&profile, client.max_attempts(), "", &mut faults);
     faults.finish(())?;
-    // In an order in which a failure half-way leaves no client without a limit: a balance is there
-    // before it counts, and counts no longer before it is gone.
-    let old_balance = match balance {
-        None => None,
-        Some(ref new) => {
-            let usage = place.usage()?;
-            let old = usage.read(Account::Client(&client.id)).await?.balance;
-            if let Bound::At(parts) = new {
-                usage.set_balance(&client.id, Some(*parts)).await?;
-            }
-            old
-        }
-    };
     let mut changed = changes(Some(fields(&client.profile)), fields(&profile));
+    if let Some(new) = new_balance {
+        let new: Option<u32> = new.into();
+        let verifications = place.verifications()?;
+        let account = Account::Client(&client.id);
+        let usage = verifications.read_usage(account, now).await?;
+        changed.extend(balance_change(balance(&client.profile, &usage), new));
+        // Before the profile, for functions that go by the old one: a balance is there before it is
+        // asked for, and a lifted one refuses nobody while it is still asked for.
+        verifications.set_balance(&client.id, new).await?;
+    }
     if profile != client.profile {
         place.directory.put_profile(&client.id, &profile).await?;
     }
-    if balance == Some(Bound::Free) {
-        place.usage()?.set_balance(&client.id, None).await?;
-    }
-    changed.extend(balance.and_then(|new| balance_change(old_balance, new.into())));
+    carry_over.carry_out(place, progress).await?;
     Ok(changed_report(&client, &changed))
 }
 
@@ -261,6 +282,11 @@ fn changed_report(client: &Client, changed: &[Change]) -> Report {
     lines.extend(changes_lines(changed, "  "));
     let json = json!({ "id": client.id, "changes": changes_json(changed) });
     Report::new(lines.join("\n"), json)
+}
+
+/// The SMS parts that a client has left, if it is prepaid.
+pub(crate) fn balance(profile: &Profile, usage: &UsageState) -> Option<i64> {
+    usage.balance.filter(|_| profile.prepaid)
 }
 
 fn balance_change(old: Option<i64>, new: Option<u32>) -> Option<Change> {
@@ -328,7 +354,7 @@ fn describe(client: &Client, usage: Option<&UsageState>, now: Timestamp) -> Valu
         }
     }
     if let Some(usage) = usage {
-        json["balance"] = json!(usage.balance.filter(|_| profile.prepaid));
+        json["balance"] = json!(balance(profile, usage));
     }
     json["keys"] = profile
         .api_keys

@@ -13,6 +13,7 @@ use twofa::entropy::EntropyError;
 use twofa::secret::SecretError;
 use twofa::store::DirectoryError;
 
+use crate::cap::Unfinished;
 use crate::place::PlaceError;
 
 /// One field that is not valid, and why.
@@ -137,6 +138,17 @@ pub(crate) enum Error {
     /// Standard output could not be written to.
     #[error("cannot write the output")]
     Output(#[source] io::Error),
+    /// A cap was set, and does not count the requests that the day has seen.
+    #[error(
+        "per_day of {clients} is set, but does not count the requests made before; run the same command \
+         again in half a minute"
+    )]
+    NotCarriedOver {
+        /// Whose it is.
+        clients: String,
+        /// Why not.
+        source: Unfinished,
+    },
     /// It is not known where the tables are, or they are out of reach.
     #[error(transparent)]
     Place(#[from] PlaceError),
@@ -177,6 +189,7 @@ impl Error {
             | Self::TooManyKeys { .. }
             | Self::File { .. }
             | Self::Output(_)
+            | Self::NotCarriedOver { .. }
             | Self::Place(_)
             | Self::Directory(_)
             | Self::Aws(_)
@@ -189,13 +202,20 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         let (Self::Directory(DirectoryError::Aws(error))
         | Self::Aws(error)
+        | Self::NotCarriedOver {
+            source: Unfinished::Aws(error),
+            ..
+        }
         | Self::Secret(SecretError::Aws(error))
         | Self::Place(PlaceError::Aws(error))) = self
         else {
             return None;
         };
         match (error.kind, error.code.as_deref()) {
-            (AwsErrorKind::Unreachable | AwsErrorKind::TimedOut, _) => Some(
+            (
+                AwsErrorKind::NotConnected | AwsErrorKind::Unreachable | AwsErrorKind::TimedOut,
+                _,
+            ) => Some(
                 "nothing answers there; with --local, `cargo run` must be running, and else the region must be right",
             ),
             (_, Some("ResourceNotFoundException")) => {

@@ -15,7 +15,7 @@ use crate::apply::ApplyCommand;
 use crate::client::ClientCommand;
 use crate::error::Error;
 use crate::key::KeyCommand;
-use crate::output::Report;
+use crate::output::{Progress, Report};
 use crate::place::PlaceOptions;
 use crate::preview::PreviewCommand;
 use crate::recipient::RecipientCommand;
@@ -24,6 +24,7 @@ use crate::test_number::TestNumberCommand;
 use crate::usage::UsageCommand;
 
 mod apply;
+mod cap;
 mod client;
 mod error;
 mod file;
@@ -103,7 +104,7 @@ async fn main() -> ExitCode {
     let _ = tracing::subscriber::set_global_default(log);
     let done = match command {
         Command::Completions { shell } => output::say(&completions(shell)),
-        command => match run(command, &place).await {
+        command => match run(command, &place, Progress::new(json)).await {
             Ok(report) => report.print(json),
             Err(error) => Err(error),
         },
@@ -117,17 +118,17 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command, place: &PlaceOptions) -> Result<Report, Error> {
+async fn run(command: Command, place: &PlaceOptions, progress: Progress) -> Result<Report, Error> {
     let now = Clock::System.now();
     match command {
-        Command::Client(command) => command.run(&place.open().await?, now).await,
+        Command::Client(command) => command.run(&place.open().await?, now, progress).await,
         Command::Key(command) => command.run(&place.open().await?, now).await,
         Command::Template(command) => command.run(&place.open().await?).await,
         Command::Preview(command) => command.run(place).await,
         Command::Recipient(command) => command.run(&place.open().await?, now).await,
         Command::TestNumber(command) => command.run(&place.open().await?, now).await,
         Command::Usage(command) => command.run(&place.open().await?, now).await,
-        Command::Apply(command) => command.run(&place.open().await?).await,
+        Command::Apply(command) => command.run(&place.open().await?, progress).await,
         Command::Completions { shell } => {
             Ok(Report::new(completions(shell), shell.to_string().into()))
         }

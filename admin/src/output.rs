@@ -51,6 +51,26 @@ impl Report {
     }
 }
 
+/// What is said while a command takes its time: to people, on standard error.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    is_shown: bool,
+}
+
+impl Progress {
+    /// Scripts, which read JSON, are told nothing: all that they find is the result or the error.
+    pub(crate) fn new(as_json: bool) -> Self {
+        Self { is_shown: !as_json }
+    }
+
+    /// Says `text` on a line of its own.
+    pub(crate) fn say(self, text: &str) {
+        if self.is_shown {
+            complain(&format!("{text}\n"));
+        }
+    }
+}
+
 /// Writes to standard output, with one line break at the end.
 pub(crate) fn say(text: &str) -> Result<(), Error> {
     let mut stdout = io::stdout().lock();

@@ -18,7 +18,7 @@ use twofa::aws::{AwsError, Roots, http_client};
 use twofa::client::{Client, ClientId};
 use twofa::clock::Timestamp;
 use twofa::secret::{Secret, Secrets};
-use twofa::store::{Directory, Recipients, Usage};
+use twofa::store::{Directory, Verifications};
 
 use crate::error::Error;
 
@@ -27,6 +27,9 @@ const LAPTOP: [&str; 3] = ["DirectoryTable", "VerificationsTable", "Secret"];
 
 /// The longest that one call takes, retries included: an operator waits longer than a function.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The most attempts at a call of DynamoDB: a balance is set while a client's calls pay from it.
+const ATTEMPTS: u32 = 7;
 
 /// Where to work.
 #[derive(Debug, Args)]
@@ -41,7 +44,7 @@ pub(crate) struct PlaceOptions {
     /// The table of clients and templates, by name or ARN
     #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
     directory_table: Option<String>,
-    /// The table of verifications, limits and usage, by name or ARN
+    /// The table of verifications, recipients, balances and usage, by name or ARN
     #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
     verifications_table: Option<String>,
     /// The secret with the peppers, by name or ARN
@@ -122,8 +125,7 @@ impl PlaceError {
 pub(crate) struct Place {
     /// Clients and templates.
     pub(crate) directory: Directory,
-    recipients: Option<Recipients>,
-    usage: Option<Usage>,
+    verifications: Option<Verifications>,
     secrets: Option<Secrets>,
     /// Who messages come from where a new template does not say.
     pub(crate) default_sender: Option<String>,
@@ -311,13 +313,23 @@ async fn outputs(config: &SdkConfig, stack: &str) -> Result<Names, PlaceError> {
     })
 }
 
+/// The functions' client of DynamoDB, with an operator's time and attempts. It takes whole answers alone
+/// and repeats a write that met a transaction.
+fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
+    let functions = twofa::aws::dynamodb(config);
+    let mut own = functions.config().to_builder();
+    own.set_timeout_config(config.timeout_config().cloned());
+    let retries = functions.config().retry_config().cloned();
+    own.set_retry_config(retries.map(|retries| retries.with_max_attempts(ATTEMPTS)));
+    aws_sdk_dynamodb::Client::from_conf(own.build())
+}
+
 impl Place {
     fn new(tables: &SdkConfig, secrets: &SdkConfig, names: &Names) -> Self {
-        let dynamodb = aws_sdk_dynamodb::Client::new(tables);
+        let dynamodb = dynamodb(tables);
         let verifications = names.verifications.as_deref();
         Self {
-            recipients: verifications.map(|table| Recipients::new(dynamodb.clone(), table)),
-            usage: verifications.map(|table| Usage::new(dynamodb.clone(), table)),
+            verifications: verifications.map(|table| Verifications::new(dynamodb.clone(), table)),
             secrets: names.secret.as_deref().map(|id| {
                 let client = aws_sdk_secretsmanager::Client::new(secrets);
                 Secrets::new(client, id)
@@ -327,16 +339,10 @@ impl Place {
         }
     }
 
-    /// What is remembered of recipients.
-    pub(crate) fn recipients(&self) -> Result<&Recipients, PlaceError> {
+    /// Recipients, balances and usage.
+    pub(crate) fn verifications(&self) -> Result<&Verifications, PlaceError> {
         let needed = PlaceError::Needs("--verifications-table");
-        self.recipients.as_ref().ok_or(needed)
-    }
-
-    /// What clients use up.
-    pub(crate) fn usage(&self) -> Result<&Usage, PlaceError> {
-        let needed = PlaceError::Needs("--verifications-table");
-        self.usage.as_ref().ok_or(needed)
+        self.verifications.as_ref().ok_or(needed)
     }
 
     /// The keys that recipients are digested with.

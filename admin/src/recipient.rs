@@ -47,7 +47,7 @@ impl RecipientCommand {
             }
             Self::Unlock(options) => {
                 let known = Known::read(&options, place, now).await?;
-                place.recipients()?.unlock(known.recipient).await?;
+                place.verifications()?.unlock(known.recipient).await?;
                 Ok(known.unlocked())
             }
         }
@@ -72,7 +72,7 @@ impl Known {
         let client = place.client(&options.client).await?;
         let secret = place.secret(now).await?;
         let recipient = secret.recipient_digest(&client.id, &number);
-        let state = place.recipients()?.read(recipient).await?;
+        let state = place.verifications()?.read_recipient(recipient).await?;
         Ok(Self {
             client,
             number,

@@ -24,7 +24,7 @@ const NONE: &str = "none";
 const ANY: &str = "*";
 
 /// A limit as it is to become.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bound<T> {
     /// None.
     Free,
@@ -110,7 +110,7 @@ pub(crate) struct SettingOptions {
     /// How many requests it may make in a second; none: any
     #[arg(long, value_name = "N")]
     per_second: Option<String>,
-    /// How many requests it may make in a day of UTC; none: any
+    /// How many requests it may make in a day of UTC, those of today included; none: any
     #[arg(long, value_name = "N")]
     per_day: Option<String>,
     /// How many SMS parts it has left; none: it needs no balance

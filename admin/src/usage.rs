@@ -1,18 +1,20 @@
-//! `twofa usage`: what was requested and sent.
+//! `twofa usage`: balances, and what was sent.
 
 use clap::Args;
 use serde_json::{Value, json};
 use twofa::clock::Timestamp;
 use twofa::store::{Account, UsageState};
 
+use crate::client::balance;
 use crate::error::Error;
 use crate::moment::shown_day;
 use crate::output::{Report, table};
 use crate::place::Place;
 
-/// Shows balances, and requests and SMS parts by day of UTC
+/// Shows balances, and the requests that sent a message with their SMS parts, by day of UTC
 ///
-/// About a week is kept. The stack as a whole is counted while it has a daily cap.
+/// It shows the last seven days, today among them. A message that SNS may have taken counts as sent. The
+/// stack as a whole is counted on the days on which it has a cap (`DailyPartCap`).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   twofa usage
@@ -26,7 +28,7 @@ pub(crate) struct UsageCommand {
 impl UsageCommand {
     /// Carries it out.
     pub(crate) async fn run(self, place: &Place, now: Timestamp) -> Result<Report, Error> {
-        let usage = place.usage()?;
+        let verifications = place.verifications()?;
         let mut clients = Vec::new();
         match &self.client {
             Some(client) => clients.push(place.client(client).await?),
@@ -39,9 +41,9 @@ impl UsageCommand {
         let today = now.as_millis().div_euclid(24 * 60 * 60 * 1000);
         let (mut rows, mut all) = (Vec::new(), Vec::new());
         for client in &clients {
-            let state = usage.read(Account::Client(&client.id)).await?;
-            let prepaid = client.profile.prepaid;
-            let balance = prepaid.then(|| state.balance.unwrap_or(0));
+            let account = Account::Client(&client.id);
+            let state = verifications.read_usage(account, now).await?;
+            let balance = balance(&client.profile, &state);
             let shown = balance.map_or_else(|| "none".to_owned(), |parts| parts.to_string());
             rows.extend(rows_of(client.id.as_str(), &shown, &state, today));
             let days = days_json(&state);
@@ -49,7 +51,7 @@ impl UsageCommand {
         }
         let mut json = json!({ "clients": all });
         if self.client.is_none() {
-            let state = usage.read(Account::Stack).await?;
+            let state = verifications.read_usage(Account::Stack, now).await?;
             if !state.days.is_empty() {
                 rows.extend(rows_of("(stack)", "", &state, today));
             }

@@ -4,18 +4,28 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse as _;
 use axum::routing::post;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
+use tokio::sync::{mpsc, oneshot};
 use twofa::client::ClientId;
+use twofa::clock::Clock;
+use twofa::http::all_endpoints;
+use twofa::request::StackLimits;
 use twofa::store::Directory;
-use twofa_local::cloud::{Addresses, Cloud, DIRECTORY_TABLE, SECRET, Storage, VERIFICATIONS_TABLE};
+use twofa_local::cloud::{
+    self, Addresses, Cloud, DIRECTORY_TABLE, SECRET, Storage, VERIFICATIONS_TABLE, sdk_config,
+};
 
 /// A recipient; no output may show all of it.
 const NUMBER: &str = "+44 7400 123456";
@@ -76,6 +86,19 @@ async fn nowhere(arguments: &[&str]) -> Ran {
 struct Laptop {
     cloud: Cloud,
     seed: String,
+    numbers: AtomicU32,
+}
+
+/// A write of a command that waits for the test's word.
+type Held = oneshot::Sender<Fate>;
+
+/// What becomes of a write.
+#[derive(Clone, Copy)]
+enum Fate {
+    /// It reaches DynamoDB.
+    Made,
+    /// It met a transaction.
+    Conflict,
 }
 
 impl Laptop {
@@ -93,22 +116,36 @@ impl Laptop {
         let secret: Value = secret.send().await.unwrap().json().await.unwrap();
         let stored: Value = serde_json::from_str(secret["SecretString"].as_str().unwrap()).unwrap();
         let seed = stored["seed"].as_str().unwrap().to_owned();
-        Self { cloud, seed }
+        let numbers = AtomicU32::new(200_000);
+        Self {
+            cloud,
+            seed,
+            numbers,
+        }
     }
 
     async fn run(&self, arguments: &[&str]) -> Ran {
         self.run_with(arguments, "").await
     }
 
-    /// Runs a command and reads all that it says for what nobody may see.
     async fn run_with(&self, arguments: &[&str], input: &str) -> Ran {
+        let dynamodb = self.cloud.addresses.dynamodb;
+        self.run_at(dynamodb, arguments, input).await
+    }
+
+    fn command(&self, dynamodb: SocketAddr, arguments: &[&str]) -> Command {
         let mut command = program();
         command.args(["--local", "--dynamodb-endpoint"]);
-        command.arg(format!("http://{}", self.cloud.addresses.dynamodb));
+        command.arg(format!("http://{dynamodb}"));
         command.arg("--sns-endpoint");
         command.arg(format!("http://{}", self.cloud.addresses.sns));
         command.args(arguments);
-        let ran = run(command, input).await;
+        command
+    }
+
+    /// Runs a command and reads all that it says for what nobody may see.
+    async fn run_at(&self, dynamodb: SocketAddr, arguments: &[&str], input: &str) -> Ran {
+        let ran = run(self.command(dynamodb, arguments), input).await;
         let said = format!("{}{}", ran.out, ran.err);
         assert!(!said.contains(&self.seed), "{arguments:?} tells the secret");
         let bare = said.replace(' ', "");
@@ -151,12 +188,119 @@ impl Laptop {
         added["template"]["id"].as_str().unwrap().to_owned()
     }
 
+    /// Runs a command that changes something, and asks `meanwhile` before each of its writes what
+    /// becomes of it; returns how many there were.
+    async fn run_between(
+        &self,
+        arguments: &[&str],
+        input: &str,
+        mut meanwhile: impl AsyncFnMut(usize) -> Fate,
+    ) -> usize {
+        let (address, mut held) = self.hold_writes().await;
+        let ran = self.run_at(address, arguments, input);
+        let mut writes = 0;
+        let watch = async {
+            while let Some(write) = held.recv().await {
+                let fate = meanwhile(writes).await;
+                writes += 1;
+                let _ = write.send(fate);
+            }
+        };
+        let ran = tokio::select! {
+            ran = ran => ran,
+            () = watch => panic!("nothing holds the writes"),
+        };
+        assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.err);
+        writes
+    }
+
+    /// DynamoDB, where every write is held.
+    async fn hold_writes(&self) -> (SocketAddr, mpsc::Receiver<Held>) {
+        let (sender, receiver) = mpsc::channel(1);
+        let url = format!("http://{}", self.cloud.addresses.dynamodb);
+        let forward = async move |mut headers: HeaderMap, body: Bytes| {
+            let operation = headers["x-amz-target"].to_str().unwrap().to_owned();
+            let mut fate = Fate::Made;
+            if ["UpdateItem", "PutItem", "DeleteItem"]
+                .iter()
+                .any(|write| operation.ends_with(write))
+            {
+                let (held, released) = oneshot::channel();
+                sender.send(held).await.unwrap();
+                fate = released.await.unwrap();
+            }
+            match fate {
+                Fate::Made => {
+                    headers.remove("host");
+                    let answer = http().post(&url).headers(headers).body(body);
+                    let answer = answer.send().await.unwrap();
+                    let status = answer.status();
+                    let kind = [(CONTENT_TYPE, answer.headers()[CONTENT_TYPE].clone())];
+                    (status, kind, answer.bytes().await.unwrap()).into_response()
+                }
+                Fate::Conflict => {
+                    let kind = "com.amazonaws.dynamodb.v20120810#TransactionConflictException";
+                    let error = json!({ "__type": kind, "message": "" }).to_string();
+                    (StatusCode::BAD_REQUEST, error).into_response()
+                }
+            }
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = Router::new().route("/", post(forward));
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        (address, receiver)
+    }
+
+    /// A function that has read nothing yet, of a stack with that cap.
+    async fn cold(&self, daily_part_cap: Option<u32>) -> SocketAddr {
+        let Addresses { dynamodb, sns, .. } = self.cloud.addresses;
+        let dynamodb = twofa::aws::dynamodb(&sdk_config(dynamodb));
+        let stack = StackLimits {
+            daily_part_cap,
+            allow_test_numbers: false,
+        };
+        let powers = cloud::powers_through(dynamodb, &sdk_config(sns), stack, Clock::System);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(cloud::serve(listener, all_endpoints(powers)));
+        address
+    }
+
+    /// What a function says that is asked to send to a number that was never sent to.
+    async fn ask(&self, function: SocketAddr, key: &str, template: &str) -> String {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let order = json!({ "to": format!("+447400{number}"), "template_id": template });
+        let (_, answer) = call_at(function, key, "request", &order).await;
+        let said = match answer["status"].as_str() {
+            Some("ACCEPTED") => &answer["status"],
+            _ => &answer["error_message"],
+        };
+        said.as_str().unwrap().to_owned()
+    }
+
+    /// The same of the function that has answered before, and remembers the client for 30 seconds.
+    async fn ask_warm(&self, key: &str, template: &str) -> String {
+        self.ask(self.cloud.addresses.api, key, template).await
+    }
+
+    /// The same of a function that reads the client now.
+    async fn ask_cold(&self, key: &str, template: &str) -> String {
+        self.ask(self.cold(None).await, key, template).await
+    }
+
+    /// A client with a key and a template.
+    async fn shop(&self, more: &[&str]) -> (String, String) {
+        let added = self
+            .add_client("shop", &[&["--with-key"], more].concat())
+            .await;
+        let login = self.add_template("shop", "Login", "${code}").await;
+        (key_of(&added), login)
+    }
+
     /// Calls the API.
     async fn call(&self, key: &str, verb: &str, body: &Value) -> (u16, Value) {
-        let url = format!("http://{}/v1.0/2fa/{verb}", self.cloud.addresses.api);
-        let request = http().post(url).header("X-API-KEY", key).json(body);
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
+        call_at(self.cloud.addresses.api, key, verb, body).await
     }
 
     async fn send(&self, key: &str, to: &str, template: &str) -> (u16, Value) {
@@ -170,7 +314,7 @@ impl Laptop {
     }
 
     fn directory(&self) -> Directory {
-        let config = twofa_local::cloud::sdk_config(self.cloud.addresses.dynamodb);
+        let config = sdk_config(self.cloud.addresses.dynamodb);
         Directory::new(twofa::aws::dynamodb(&config), DIRECTORY_TABLE)
     }
 
@@ -179,6 +323,13 @@ impl Laptop {
         let id = ClientId::parse(client).unwrap();
         format!("{:?}", self.directory().query(&id).await.unwrap())
     }
+}
+
+async fn call_at(function: SocketAddr, key: &str, verb: &str, body: &Value) -> (u16, Value) {
+    let url = format!("http://{function}/v1.0/2fa/{verb}");
+    let request = http().post(url).header("X-API-KEY", key).json(body);
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
 fn http() -> reqwest::Client {
@@ -546,6 +697,242 @@ async fn a_balance_is_used_up_topped_up_and_taken_away() {
         .await;
     let change = json!({ "field": "balance", "old": null, "new": 3 });
     assert_eq!(set["changes"][1], change, "the old one is gone");
+}
+
+/// The answers of warm and cold functions.
+const BOTH_ACCEPT: [&str; 2] = ["ACCEPTED", "ACCEPTED"];
+
+/// The client of [`Laptop::shop`] in a file, with this in it.
+fn file_of_shop(settings: &str) -> String {
+    format!("[clients.shop]\n{settings}\n")
+}
+
+#[tokio::test]
+async fn a_balance_that_is_lifted_refuses_nobody() {
+    let file = file_of_shop("prepaid = false");
+    for (arguments, input) in [
+        (
+            &["client", "set", "shop", "--balance", "none"] as &[&str],
+            "",
+        ),
+        (&["apply", "-"], &file),
+    ] {
+        let laptop = Laptop::start().await;
+        let (key, login) = laptop.shop(&["--balance", "1"]).await;
+        // From here on the function believes for 30 seconds that the client is prepaid.
+        assert_eq!(laptop.ask_warm(&key, &login).await, "ACCEPTED");
+        assert_eq!(laptop.ask_warm(&key, &login).await, "OUT_OF_BALANCE");
+        let both = async || {
+            [
+                laptop.ask_warm(&key, &login).await,
+                laptop.ask_cold(&key, &login).await,
+            ]
+        };
+        let between = async |write| {
+            if write > 0 {
+                assert_eq!(both().await, BOTH_ACCEPT, "{arguments:?}");
+            }
+            Fate::Made
+        };
+        assert_eq!(laptop.run_between(arguments, input, between).await, 2);
+        assert_eq!(both().await, BOTH_ACCEPT, "{arguments:?}");
+        let shown = laptop.json(&["client", "show", "shop"]).await;
+        assert_eq!(
+            (&shown["prepaid"], &shown["balance"]),
+            (&json!(false), &Value::Null)
+        );
+        let used = laptop.json(&["usage", "shop"]).await;
+        assert_eq!(used["clients"][0]["balance"], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn a_balance_is_there_before_it_is_asked_for() {
+    let laptop = Laptop::start().await;
+    let (key, login) = laptop.shop(&[]).await;
+    let set = ["client", "set", "shop", "--balance", "5"];
+    let between = async |_| {
+        assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
+        Fate::Made
+    };
+    assert_eq!(laptop.run_between(&set, "", between).await, 2);
+    assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
+    let shown = laptop.json(&["client", "show", "shop"]).await;
+    assert_eq!(shown["balance"], 4);
+
+    // A new client has it before it is there itself.
+    let add = [
+        "client",
+        "add",
+        "new",
+        "--countries",
+        "GB",
+        "--balance",
+        "5",
+    ];
+    let between = async |_| {
+        assert_eq!(laptop.stored("new").await, "None");
+        Fate::Made
+    };
+    assert_eq!(laptop.run_between(&add, "", between).await, 2);
+}
+
+#[tokio::test]
+async fn a_client_that_a_file_makes_prepaid_has_nothing_to_send_from() {
+    let laptop = Laptop::start().await;
+    let (key, login) = laptop.shop(&["--balance", "5"]).await;
+    laptop
+        .json(&["client", "set", "shop", "--balance", "none"])
+        .await;
+    let applied = laptop.applied(&file_of_shop("prepaid = true"), &[]).await;
+    let warning = applied["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("sends nothing without a balance"),
+        "{warning}"
+    );
+    assert_eq!(laptop.ask_cold(&key, &login).await, "OUT_OF_BALANCE");
+    let shown = laptop.json(&["client", "show", "shop"]).await;
+    assert_eq!(shown["balance"], 0);
+}
+
+#[tokio::test]
+async fn a_balance_is_set_while_calls_pay_from_it() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &["--balance", "5"]).await;
+    let set = ["client", "set", "shop", "--balance", "7"];
+    let fates = async |write| {
+        if write < 5 {
+            Fate::Conflict
+        } else {
+            Fate::Made
+        }
+    };
+    assert_eq!(laptop.run_between(&set, "", fates).await, 6);
+    let shown = laptop.json(&["client", "show", "shop"]).await;
+    assert_eq!(shown["balance"], 7);
+}
+
+#[tokio::test]
+async fn limits_and_templates_change_together_and_refuse_nobody_in_between() {
+    let laptop = Laptop::start().await;
+    let file = |sends, attempts| {
+        file_of_shop(&format!(
+            "[clients.shop.limits]\nwindows = [{{ sends = {sends}, seconds = 600 }}]\n\
+             [[clients.shop.templates]]\nname = 'Login'\nfrom = 'Shop'\ntext = '${{code}}'\n\
+             max_attempts = {attempts}"
+        ))
+    };
+    let (key, login) = laptop.shop(&["--window", "20/600"]).await;
+    // 100 open guesses are allowed; 20 codes of 10 guesses each would be 200.
+    for (sends, attempts) in [(10, 10), (20, 5)] {
+        let between = async |_| {
+            assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
+            Fate::Made
+        };
+        let file = file(sends, attempts);
+        let apply = laptop.run_between(&["apply", "-"], &file, between);
+        assert_eq!(apply.await, 2);
+        assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
+    }
+}
+
+/// Waits until all of a test of one day of UTC happens on that day.
+async fn within_a_day() {
+    let millis = Clock::System.now().as_millis();
+    let day = Duration::from_hours(24);
+    let left = day.as_millis() - u128::try_from(millis).unwrap() % day.as_millis();
+    if left < 90_000 {
+        tokio::time::sleep(Duration::from_secs(91)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cap_of_the_day_counts_the_requests_made_before_it() {
+    within_a_day().await;
+    let laptop = Laptop::start().await;
+    let (key, login) = laptop.shop(&[]).await;
+    for _ in 0..4 {
+        assert_eq!(laptop.ask_warm(&key, &login).await, "ACCEPTED");
+    }
+    let per_day = async || {
+        let id = ClientId::parse("shop").unwrap();
+        let shop = laptop.directory().query(&id).await.unwrap().unwrap();
+        shop.profile.limits.per_day
+    };
+    let set = ["client", "set", "shop", "--per-day", "5"];
+    let fifth = async {
+        while per_day().await.is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // The function does not know yet.
+        laptop.ask_warm(&key, &login).await
+    };
+    let (set, fifth) = tokio::join!(laptop.json(&set), fifth);
+    assert_eq!(fifth, "ACCEPTED");
+    let change = json!([{ "field": "limits.per_day", "old": null, "new": 5 }]);
+    assert_eq!(set["changes"], change);
+    let (warm, cold) = (
+        laptop.ask_warm(&key, &login).await,
+        laptop.ask_cold(&key, &login).await,
+    );
+    assert_eq!([warm, cold], ["TOO_MANY_REQUESTS", "TOO_MANY_REQUESTS"]);
+
+    // Said again, it counts nothing twice.
+    for most in ["5", "5", "6"] {
+        laptop
+            .json(&["client", "set", "shop", "--per-day", most])
+            .await;
+    }
+    let (sixth, seventh) = (
+        laptop.ask_cold(&key, &login).await,
+        laptop.ask_cold(&key, &login).await,
+    );
+    assert_eq!(
+        [sixth.as_str(), &seventh],
+        ["ACCEPTED", "TOO_MANY_REQUESTS"]
+    );
+}
+
+#[tokio::test]
+async fn the_same_command_counts_what_an_interrupted_one_did_not() {
+    within_a_day().await;
+    let laptop = Laptop::start().await;
+    let (key, login) = laptop.shop(&[]).await;
+    for _ in 0..3 {
+        assert_eq!(laptop.ask_warm(&key, &login).await, "ACCEPTED");
+    }
+    let file = file_of_shop("limits = { per_day = 3 }");
+    let apply = laptop.command(laptop.cloud.addresses.dynamodb, &["apply", "-"]);
+    let mut apply = { apply }.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = apply.stdin.take().unwrap();
+    stdin.write_all(file.as_bytes()).await.unwrap();
+    drop(stdin);
+    let mut stderr = BufReader::new(apply.stderr.take().unwrap()).lines();
+    let said = stderr.next_line().await.unwrap().unwrap();
+    assert!(
+        said.contains("waiting 31 seconds") && said.contains("shop"),
+        "{said}"
+    );
+    let interrupt = ["-INT", &apply.id().unwrap().to_string()];
+    assert!(
+        Command::new("kill")
+            .args(interrupt)
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
+    let said = stderr.next_line().await.unwrap().unwrap();
+    assert!(
+        said.starts_with("error: per_day of shop is set, but"),
+        "{said}"
+    );
+    let output = apply.wait_with_output().await.unwrap();
+    assert_eq!((output.status.code(), output.stdout), (Some(1), Vec::new()));
+
+    let again = laptop.applied(&file, &[]).await;
+    assert_eq!(again["summary"]["unchanged"], 1);
+    assert_eq!(laptop.ask_cold(&key, &login).await, "TOO_MANY_REQUESTS");
 }
 
 #[tokio::test]
@@ -1106,6 +1493,30 @@ async fn usage_is_shown_by_client_and_day() {
         row,
         ["shop", "none", today["day"].as_str().unwrap(), "2", "4"]
     );
+    assert_eq!(usage["stack"]["days"], json!([]), "it has no cap");
+}
+
+#[tokio::test]
+async fn the_stack_is_counted_while_it_has_a_cap() {
+    let laptop = Laptop::start().await;
+    let (key, login) = laptop.shop(&[]).await;
+    let long = format!("${{code}} {}", "a".repeat(160));
+    let long = laptop
+        .add_template_with_warnings("shop", "Long", &long)
+        .await;
+    let capped = laptop.cold(Some(5)).await;
+    for said in ["ACCEPTED", "ACCEPTED", "TOO_MANY_REQUESTS"] {
+        assert_eq!(laptop.ask(capped, &key, &long).await, said);
+    }
+    assert_eq!(laptop.ask_warm(&key, &login).await, "ACCEPTED");
+    let usage = laptop.json(&["usage"]).await;
+    let counts = |day: &Value| [day["requests"].clone(), day["parts"].clone()];
+    assert_eq!(counts(&usage["stack"]["days"][0]), [2, 4]);
+    assert_eq!(counts(&usage["clients"][1]["days"][0]), [3, 5]);
+    let table = laptop.run(&["usage"]).await.out;
+    let row: Vec<_> = table.lines().last().unwrap().split_whitespace().collect();
+    let today = usage["stack"]["days"][0]["day"].as_str().unwrap();
+    assert_eq!(row, ["(stack)", today, "2", "4"]);
 }
 
 /// A file of two clients; `demo` is there already.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use aws_sdk_sns::types::MessageAttributeValue;
 use axum::Router;
 use axum::body::Body;
@@ -11,13 +11,13 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use twofa::admission::Admitter;
 use twofa::clock::Clock;
+use twofa::entropy;
 use twofa::http::{RequestPowers, SourceAddress, all_endpoints};
 use twofa::phone;
-use twofa::store::{Directory, Recipients, Usage, Verifications};
+use twofa::request::StackLimits;
 use twofa::verification::RequestId;
-use twofa_local::cloud::{self, DIRECTORY_TABLE, VERIFICATIONS_TABLE};
+use twofa_local::cloud::{self, VERIFICATIONS_TABLE};
 
 use crate::stage::{self, Failed, Sent, TEMPLATE};
 use crate::units::Meter;
@@ -33,16 +33,16 @@ pub enum Kind {
     ValidateUnknown,
     /// `validate` of what is no id: nothing is asked of DynamoDB.
     ValidateNoId,
-    /// `request` to a number that was never sent to: four writes and one `Publish`.
+    /// `request` to a number that was never sent to: a transaction, one `Publish` and two writes.
     Request,
-    /// `request` that a limit of the recipient refuses: four writes.
+    /// `request` that a window of the recipient refuses: a transaction that is cancelled.
     RequestRefused,
     /// `request` to what is no number: nothing is asked of DynamoDB.
     RequestRejected,
     /// One small `UpdateItem` by the SDK as it comes.
     BareUpdate,
-    /// What `request` asks for, by the SDK as it comes: two `UpdateItem` side by side, `PutItem`,
-    /// `Publish`, `UpdateItem`, each as small as it can be.
+    /// What `request` asks for, by the SDK as it comes: `TransactWriteItems` of two items, `Publish`, two
+    /// `UpdateItem` side by side, each as small as it can be.
     BareRequest,
 }
 
@@ -75,11 +75,11 @@ impl Caller {
     /// When there are no random numbers.
     pub fn new(course: &Course, sent: Vec<Sent>, meter: Option<&Meter>) -> Result<Self, Failed> {
         phone::open_metadata();
-        let powers = cloud::powers(course.dynamodb, course.sns, Clock::System);
         let powers = match meter {
-            Some(meter) => watched(powers, course.dynamodb, meter),
-            None => powers,
+            Some(meter) => watched(course, meter),
+            None => cloud::powers(course.dynamodb, course.sns, Clock::System),
         };
+        let drawn = u64::from_be_bytes(entropy::bytes()?);
         Ok(Self {
             endpoints: all_endpoints(powers),
             dynamodb: aws_sdk_dynamodb::Client::new(&cloud::sdk_config(course.dynamodb)),
@@ -87,7 +87,7 @@ impl Caller {
             clients: course.clients,
             sent: sent.into_iter(),
             // Numbers that no caller before this one has sent to, as good as surely.
-            first_number: 447_400_000_000 + RequestId::random()?.low_bits() % 40_000_000,
+            first_number: 447_400_000_000 + drawn % 40_000_000,
             calls: 0,
         })
     }
@@ -206,24 +206,31 @@ impl Caller {
         let to = format!("+{}", self.first_number + self.calls as u64);
         let client = format!("bare-{}", self.calls % self.clients);
         let id = RequestId::random()?.to_string();
-        tokio::try_join!(self.update(&to, "sends"), self.update(&client, "requests"))?;
         let text = |text: &str| AttributeValue::S(text.to_owned());
         let number = |number: i64| AttributeValue::N(number.to_string());
-        self.dynamodb
-            .put_item()
+        let digest = "0123456789012345678901234567890123456789012";
+        let put = Put::builder()
             .table_name(VERIFICATIONS_TABLE)
             .item("id", text(&id))
             .item("client", text(&client))
-            .item(
-                "recipient",
-                text("0123456789012345678901234567890123456789012"),
-            )
-            .item("state", text("stored"))
-            .item("code", text("0123456789012345678901234567890123456789012"))
+            .item("recipient", text(digest))
+            .item("state", text("open"))
+            .item("code", text(digest))
             .item("attempts", number(0))
             .item("max_attempts", number(5))
             .item("expires_at", number(4_102_473_600_000))
             .item("ttl", number(4_102_473_600))
+            .build()?;
+        let entry = Update::builder()
+            .table_name(VERIFICATIONS_TABLE)
+            .key("id", text(&to))
+            .update_expression("ADD sends :one")
+            .expression_attribute_values(":one", number(1))
+            .build()?;
+        self.dynamodb
+            .transact_write_items()
+            .transact_items(TransactWriteItem::builder().put(put).build())
+            .transact_items(TransactWriteItem::builder().update(entry).build())
             .send()
             .await?;
         let attribute = |value: &str| {
@@ -240,21 +247,18 @@ impl Caller {
             .message_attributes("AWS.SNS.SMS.SenderID", attribute("Twofa")?)
             .send()
             .await?;
-        self.update(&id, "sent").await
+        tokio::try_join!(self.update(&id, "sent"), self.update(&client, "requests"))?;
+        Ok(())
     }
 }
 
 /// The same powers, with a meter at DynamoDB.
-fn watched(powers: RequestPowers, dynamodb: SocketAddr, meter: &Meter) -> RequestPowers {
-    let client = twofa::aws::dynamodb(&cloud::sdk_config(dynamodb));
-    let client = meter.watch(&client);
-    let recipients = Recipients::new(client.clone(), VERIFICATIONS_TABLE);
-    let usage = Usage::new(client.clone(), VERIFICATIONS_TABLE);
-    RequestPowers {
-        directory: Directory::new(client.clone(), DIRECTORY_TABLE),
-        verifications: Verifications::new(client, VERIFICATIONS_TABLE),
-        admitter: Admitter::new(recipients.clone(), usage, None, true),
-        recipients,
-        ..powers
-    }
+fn watched(course: &Course, meter: &Meter) -> RequestPowers {
+    let client = twofa::aws::dynamodb(&cloud::sdk_config(course.dynamodb));
+    let stack = StackLimits {
+        daily_part_cap: None,
+        allow_test_numbers: true,
+    };
+    let sns = cloud::sdk_config(course.sns);
+    cloud::powers_through(meter.watch(&client), &sns, stack, Clock::System)
 }

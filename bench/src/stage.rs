@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use dynoxide::actions::get_item::GetItemRequest;
 use dynoxide::{AttributeValue, ImportOptions, Item};
-use twofa::client::{ApiKey, ClientId, Countries, Profile, StoredKey};
+use twofa::client::{ApiKey, ClientId, Countries, Limits, Profile, StoredKey};
 use twofa::clock::Clock;
-use twofa::code::Code;
 use twofa::http::RequestPowers;
-use twofa::store::NewVerification;
+use twofa::secret::Seed;
+use twofa::store::{Begun, Call, Charge, NewVerification};
 use twofa::template::{TemplateFields, TemplateId};
 use twofa::verification::RequestId;
 use twofa_local::cloud::{self, Backends, Storage, VERIFICATIONS_TABLE};
@@ -112,26 +112,38 @@ pub async fn fill(backends: &Backends, rows: usize) -> Result<Vec<Sent>, Failed>
     let now = powers.clock.now();
     let secret = powers.secrets.get(now).await?;
     let owner = client_id(OWNER)?;
-    let code = Code::random(6)?;
-    let first = RequestId::random()?;
-    let recipient = Code::random(10)?;
+    let (first, seed) = (RequestId::random()?, Seed::random()?);
+    let code = secret.seeded_code(&owner, first, &seed, 6);
+    let limits = Limits::default();
+    let call = Call::new()?;
     let new = NewVerification {
         id: first,
         client: &owner,
-        // Any digest does: nobody is ever asked for it.
-        recipient: Some(secret.code_digest(&owner, first, &recipient)),
         code: secret.code_digest(&owner, first, &code),
+        seed,
+        code_length: 6,
         max_attempts: 5,
+        now,
         expires_at: now.plus(LIFE),
-        at: now,
-        claim: None,
+        call: &call,
+        lease_until: now,
+        charge: Some(Charge {
+            // Any digest does: nobody is ever asked for it.
+            recipient: secret.body_digest(&[]),
+            limits: &limits,
+            max_attempts: 5,
+            parts: 1,
+            prepaid: false,
+        }),
+        keyed: None,
     };
-    powers.verifications.store(new).await?;
+    let verifications = powers.verifications;
+    let begun = verifications.begin(new, None).await?;
+    if !matches!(begun, Begun::Begun) {
+        return Err(format!("the first row is not stored: {begun:?}").into());
+    }
     let message_id = RequestId::random()?.to_string();
-    powers
-        .verifications
-        .mark_sent(first, &message_id, 0)
-        .await?;
+    verifications.mark_sent(first, seed, &message_id).await?;
     let stored = backends.engine.database().get_item(GetItemRequest {
         table_name: VERIFICATIONS_TABLE.to_owned(),
         key: HashMap::from([("id".to_owned(), AttributeValue::S(first.to_string()))]),

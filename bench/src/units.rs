@@ -9,8 +9,15 @@ use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
 use aws_sdk_dynamodb::operation::put_item::{PutItemInput, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::{QueryInput, QueryOutput};
+use aws_sdk_dynamodb::operation::transact_write_items::{
+    TransactWriteItemsError, TransactWriteItemsInput, TransactWriteItemsOutput,
+};
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemInput, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{ConsumedCapacity, ReturnConsumedCapacity};
+
+/// The units of a cancelled transaction of two items of up to 1 KB: DynamoDB charges for it as for one that
+/// is done.
+const CANCELLED: f64 = 4.0;
 
 /// What DynamoDB was asked to do, and what it charged for it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,7 +25,7 @@ pub struct Charged {
     /// Writes, those whose condition failed included.
     pub writes: u32,
     /// Their units. DynamoDB does not tell those of a write whose condition failed; it is taken to
-    /// be one, which is right up to 1 KB.
+    /// be one, and four for a transaction, which is right up to 1 KB an item.
     pub write_units: f64,
     /// Reads.
     pub reads: u32,
@@ -60,6 +67,8 @@ impl Intercept for Meter {
         let input = context.input_mut();
         if let Some(update) = input.downcast_mut::<UpdateItemInput>() {
             update.return_consumed_capacity = total;
+        } else if let Some(transaction) = input.downcast_mut::<TransactWriteItemsInput>() {
+            transaction.return_consumed_capacity = total;
         } else if let Some(put) = input.downcast_mut::<PutItemInput>() {
             put.return_consumed_capacity = total;
         } else if let Some(query) = input.downcast_mut::<QueryInput>() {
@@ -75,15 +84,26 @@ impl Intercept for Meter {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let mut charged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Ok(output)) = context.output_or_error() else {
-            charged.writes += 1;
-            charged.write_units += 1.0;
-            return Ok(());
+        let output = match context.output_or_error() {
+            Some(Ok(output)) => output,
+            Some(Err(error)) => {
+                let cancelled = error
+                    .as_operation_error()
+                    .is_some_and(|error| error.downcast_ref::<TransactWriteItemsError>().is_some());
+                charged.writes += 1;
+                charged.write_units += if cancelled { CANCELLED } else { 1.0 };
+                return Ok(());
+            }
+            None => return Ok(()),
         };
         let units = |capacity: Option<&ConsumedCapacity>| {
             capacity.and_then(ConsumedCapacity::capacity_units)
         };
-        if let Some(update) = output.downcast_ref::<UpdateItemOutput>() {
+        if let Some(transaction) = output.downcast_ref::<TransactWriteItemsOutput>() {
+            let tables = transaction.consumed_capacity().iter();
+            charged.writes += 1;
+            charged.write_units += tables.filter_map(|table| units(Some(table))).sum::<f64>();
+        } else if let Some(update) = output.downcast_ref::<UpdateItemOutput>() {
             charged.writes += 1;
             charged.write_units += units(update.consumed_capacity()).unwrap_or_default();
         } else if let Some(put) = output.downcast_ref::<PutItemOutput>() {

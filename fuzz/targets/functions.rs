@@ -16,14 +16,10 @@ use http::{HeaderMap, Method, Request};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt as _;
-use twofa::admission::Admitter;
 use twofa::aws::{Account, Roots};
 use twofa::clock::{Clock, ManualClock, Timestamp};
-use twofa::http::{RequestPowers, request_endpoint, template_endpoint, validate_endpoint};
-use twofa::message_service::MessageService;
-use twofa::metrics::Metrics;
-use twofa::secret::Secrets;
-use twofa::store::{Directory, Recipients, Usage, Verifications};
+use twofa::http::{Names, ValidatePowers, request_endpoint, template_endpoint, validate_endpoint};
+use twofa::request::StackLimits;
 use twofa_local::demo;
 
 thread_local! {
@@ -76,6 +72,11 @@ impl HttpConnector for Memory {
             "GetSecretValue" => {
                 json!({ "SecretString": json!({ "seed": "s".repeat(64) }).to_string() })
             }
+            // No guess meets a verification.
+            "UpdateItem" => {
+                let refused = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
+                return answered(400, json!({ "__type": refused }).to_string());
+            }
             "Publish" => return answered(200, PUBLISHED),
             _ => json!({}),
         };
@@ -119,20 +120,24 @@ struct Functions {
 impl Functions {
     fn start() -> Self {
         let config = sdk_config(Memory::default());
-        let dynamodb = twofa::aws::dynamodb(&config);
-        let recipients = Recipients::new(dynamodb.clone(), "verifications");
-        let usage = Usage::new(dynamodb.clone(), "verifications");
-        let powers = RequestPowers {
-            // It stands still: what was read of the directory is never read again.
-            clock: Clock::Manual(ManualClock::starting_at(Timestamp::from_millis(0))),
-            directory: Directory::new(dynamodb.clone(), "directory"),
-            verifications: Verifications::new(dynamodb, "verifications"),
-            admitter: Admitter::new(recipients.clone(), usage, None, true),
-            recipients,
-            secrets: Secrets::new(twofa::aws::secrets_manager(&config), "secret"),
-            messages: MessageService::new(twofa::aws::sns(&config)),
-            metrics: Metrics::new("fuzz"),
+        let names = Names {
+            directory_table: "directory",
+            verifications_table: "verifications",
+            secret: "secret",
+            metrics_namespace: "fuzz",
         };
+        let stack = StackLimits {
+            daily_part_cap: None,
+            allow_test_numbers: true,
+        };
+        let powers = ValidatePowers::new(
+            twofa::aws::dynamodb(&config),
+            twofa::aws::secrets_manager(&config),
+            names,
+            // It stands still: what was read of the directory is never read again.
+            Clock::Manual(ManualClock::starting_at(Timestamp::from_millis(0))),
+        );
+        let powers = powers.and_send(twofa::aws::sns(&config), stack);
         run(demo::seed(&powers.directory)).unwrap();
         Self {
             validate: validate_endpoint(powers.clone().into()),

@@ -4,7 +4,7 @@
 use twofa::client::ClientId;
 use twofa::code::Guess;
 use twofa::phone::Country;
-use twofa::secret::Seed;
+use twofa::secret::{Secret, Seed};
 use twofa::template::{Sender, TemplateId};
 use twofa::verification::{IdempotencyKey, RequestId};
 
@@ -17,7 +17,9 @@ pub fn check(bytes: &[u8]) {
     };
     if let Ok(key) = key {
         assert_eq!(key.as_str(), written);
-        let id = RequestId::of(&ClientId::parse("demo").unwrap(), &key);
+        let json = format!(r#"{{"seed":"{}"}}"#, "s".repeat(64));
+        let secret = Secret::parse(&json).unwrap();
+        let id = secret.request_id(&ClientId::parse("demo").unwrap(), &key);
         assert_eq!(RequestId::parse(&id.to_string()), Some(id));
     }
     let is_uuid = written.len() == 36

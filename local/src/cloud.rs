@@ -15,15 +15,12 @@ use serde_json::json;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use twofa::admission::Admitter;
 use twofa::aws::{Account, Roots};
 use twofa::clock::Clock;
 use twofa::entropy::{self, EntropyError};
-use twofa::http::{RequestPowers, SourceAddress, all_endpoints};
-use twofa::message_service::MessageService;
-use twofa::metrics::Metrics;
-use twofa::secret::{MalformedSecret, Secret, Secrets};
-use twofa::store::{Directory, Recipients, Usage, Verifications};
+use twofa::http::{Names, RequestPowers, SourceAddress, ValidatePowers, all_endpoints};
+use twofa::request::StackLimits;
+use twofa::secret::{MalformedSecret, Secret};
 
 use crate::aws::Services;
 use crate::demo::{self, DemoError};
@@ -187,29 +184,34 @@ pub fn app(powers: RequestPowers, inbox: Inbox) -> Router {
     page::routes(inbox).merge(all_endpoints(powers))
 }
 
-/// What the handlers may use, through the real SDK, at these addresses: like a stack that allows test
+/// The powers of all endpoints, through the real SDK, at these addresses: like a stack that allows test
 /// numbers and has no cap.
 #[must_use]
 pub fn powers(dynamodb: SocketAddr, sns: SocketAddr, clock: Clock) -> RequestPowers {
-    powers_through(&sdk_config(dynamodb), &sdk_config(sns), clock)
+    let stack = StackLimits {
+        daily_part_cap: None,
+        allow_test_numbers: true,
+    };
+    let dynamodb = twofa::aws::dynamodb(&sdk_config(dynamodb));
+    powers_through(dynamodb, &sdk_config(sns), stack, clock)
 }
 
-/// The same, through SDKs that are configured so.
+/// The powers of all endpoints through this client of DynamoDB and this SDK.
 #[must_use]
-pub fn powers_through(dynamodb: &SdkConfig, sns: &SdkConfig, clock: Clock) -> RequestPowers {
-    let dynamodb = twofa::aws::dynamodb(dynamodb);
-    let recipients = Recipients::new(dynamodb.clone(), VERIFICATIONS_TABLE);
-    let usage = Usage::new(dynamodb.clone(), VERIFICATIONS_TABLE);
-    RequestPowers {
-        clock,
-        directory: Directory::new(dynamodb.clone(), DIRECTORY_TABLE),
-        verifications: Verifications::new(dynamodb, VERIFICATIONS_TABLE),
-        admitter: Admitter::new(recipients.clone(), usage, None, true),
-        recipients,
-        secrets: Secrets::new(twofa::aws::secrets_manager(sns), SECRET),
-        messages: MessageService::new(twofa::aws::sns(sns)),
-        metrics: Metrics::new("Twofa/laptop"),
-    }
+pub fn powers_through(
+    dynamodb: aws_sdk_dynamodb::Client,
+    sns: &SdkConfig,
+    stack: StackLimits,
+    clock: Clock,
+) -> RequestPowers {
+    let names = Names {
+        directory_table: DIRECTORY_TABLE,
+        verifications_table: VERIFICATIONS_TABLE,
+        secret: SECRET,
+        metrics_namespace: "Twofa/laptop",
+    };
+    ValidatePowers::new(dynamodb, twofa::aws::secrets_manager(sns), names, clock)
+        .and_send(twofa::aws::sns(sns), stack)
 }
 
 /// An SDK that knows this address alone and nothing of the person's own AWS account.

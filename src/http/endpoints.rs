@@ -10,59 +10,138 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::admission::Admitter;
 use crate::clock::Clock;
 use crate::message_service::MessageService;
 use crate::metrics::Metrics;
-use crate::request::{self, Order, Tools};
+use crate::request::{self, Order, StackLimits, Tools};
 use crate::secret::Secrets;
-use crate::store::{Directory, Recipients, Verifications};
+use crate::store::{Directory, Verifications};
 use crate::template::{Template, TemplateId};
 use crate::validate::{self, Answer, Question};
 use crate::verification::RequestId;
 
 use super::body::Body;
 use super::caller::{Caller, MaybeKey, Now};
-use super::failure::{Failure, InvalidBody, RejectedBody};
+use super::failure::{Failure, InvalidBody, RejectedBody, UnavailableBody};
 use super::observe::{Outcome, observe};
 use super::openapi::{BodyRefusals, Refusals};
 
-/// What the endpoint `request` may use.
+/// The names of a stack's tables, secret and metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// The table of clients and templates, by name or ARN.
+    pub directory_table: &'a str,
+    /// The table of verifications, by name or ARN.
+    pub verifications_table: &'a str,
+    /// The secret with the peppers, by name or ARN.
+    pub secret: &'a str,
+    /// The namespace of the metrics in CloudWatch.
+    pub metrics_namespace: &'a str,
+}
+
+/// The powers of the endpoint `template`.
 #[derive(Clone, Debug, FromRef)]
-pub struct RequestPowers {
+pub struct TemplatePowers {
     /// The time.
     pub clock: Clock,
-    /// Who calls.
+    /// Clients and their templates.
     pub directory: Directory,
-    /// Where codes are stored.
-    pub verifications: Verifications,
-    /// Who is remembered as a recipient.
-    pub recipients: Recipients,
-    /// What lets requests in.
-    pub admitter: Admitter,
-    /// What codes and recipients are digested with.
-    pub secrets: Secrets,
-    /// What takes the messages.
-    pub messages: MessageService,
     /// Where what is measured belongs.
     pub metrics: Metrics,
 }
 
-/// What the endpoint `validate` may use.
+/// The powers of the endpoint `validate`.
 #[derive(Clone, Debug, FromRef)]
 pub struct ValidatePowers {
     /// The time.
     pub clock: Clock,
-    /// Who calls.
+    /// Clients and their templates.
     pub directory: Directory,
-    /// Where codes are stored.
+    /// Codes and recipients.
     pub verifications: Verifications,
-    /// Who is remembered as a recipient.
-    pub recipients: Recipients,
-    /// What guesses are digested with.
+    /// The keys that they are digested with.
     pub secrets: Secrets,
     /// Where what is measured belongs.
     pub metrics: Metrics,
+}
+
+/// The powers of the endpoint `request`.
+#[derive(Clone, Debug, FromRef)]
+pub struct RequestPowers {
+    /// The time.
+    pub clock: Clock,
+    /// Clients and their templates.
+    pub directory: Directory,
+    /// Codes and recipients, usage and balances.
+    pub verifications: Verifications,
+    /// The keys that they are digested with.
+    pub secrets: Secrets,
+    /// The message service.
+    pub messages: MessageService,
+    /// The limits of the whole stack.
+    pub stack: StackLimits,
+    /// Where what is measured belongs.
+    pub metrics: Metrics,
+}
+
+impl TemplatePowers {
+    /// The powers through these clients of AWS.
+    #[must_use]
+    pub fn new(
+        dynamodb: aws_sdk_dynamodb::Client,
+        directory_table: &str,
+        metrics_namespace: &str,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            clock,
+            directory: Directory::new(dynamodb, directory_table),
+            metrics: Metrics::new(metrics_namespace),
+        }
+    }
+}
+
+impl ValidatePowers {
+    /// The powers through these clients of AWS.
+    #[must_use]
+    pub fn new(
+        dynamodb: aws_sdk_dynamodb::Client,
+        secrets_manager: aws_sdk_secretsmanager::Client,
+        names: Names<'_>,
+        clock: Clock,
+    ) -> Self {
+        let TemplatePowers {
+            clock,
+            directory,
+            metrics,
+        } = TemplatePowers::new(
+            dynamodb.clone(),
+            names.directory_table,
+            names.metrics_namespace,
+            clock,
+        );
+        Self {
+            clock,
+            directory,
+            verifications: Verifications::new(dynamodb, names.verifications_table),
+            secrets: Secrets::new(secrets_manager, names.secret),
+            metrics,
+        }
+    }
+
+    /// The same, with the power to send within the limits of the stack.
+    #[must_use]
+    pub fn and_send(self, sns: aws_sdk_sns::Client, stack: StackLimits) -> RequestPowers {
+        RequestPowers {
+            clock: self.clock,
+            directory: self.directory,
+            verifications: self.verifications,
+            secrets: self.secrets,
+            messages: MessageService::new(sns),
+            stack,
+            metrics: self.metrics,
+        }
+    }
 }
 
 impl From<RequestPowers> for ValidatePowers {
@@ -71,7 +150,6 @@ impl From<RequestPowers> for ValidatePowers {
             clock: powers.clock,
             directory: powers.directory,
             verifications: powers.verifications,
-            recipients: powers.recipients,
             secrets: powers.secrets,
             metrics: powers.metrics,
         }
@@ -86,17 +164,6 @@ impl From<RequestPowers> for TemplatePowers {
             metrics: powers.metrics,
         }
     }
-}
-
-/// What the endpoint `template` may use.
-#[derive(Clone, Debug, FromRef)]
-pub struct TemplatePowers {
-    /// The time.
-    pub clock: Clock,
-    /// Who calls, and which templates it has.
-    pub directory: Directory,
-    /// Where what is measured belongs.
-    pub metrics: Metrics,
 }
 
 /// An endpoint: its two paths and the methods it takes.
@@ -213,6 +280,7 @@ pub(super) struct RequestBody {
         (status = 409, description = "The first call with this Idempotency-Key is still running; try again after `Retry-After` seconds", body = RejectedBody),
         (status = 422, description = "The Idempotency-Key was used for another body before", body = InvalidBody),
         (status = 429, description = "A limit is reached; the same request may pass after `Retry-After` seconds", body = RejectedBody),
+        (status = 503, description = "AWS is out of reach; try again after `Retry-After` seconds. With a `request_id`, the message service may have taken the message: its code validates if it arrives", body = UnavailableBody),
         BodyRefusals,
         Refusals,
     ),
@@ -228,24 +296,22 @@ pub(super) async fn request(
     let tools = Tools {
         secret: &secret,
         verifications: &powers.verifications,
-        admitter: &powers.admitter,
         messages: &powers.messages,
+        stack: powers.stack,
     };
-    let (request_id, outcome) = request::request(&order, key.as_ref(), &client, now, tools)
-        .await
-        .map_err(|error| Failure::of_request(error, now))?;
-    let (status, error_message) = match outcome {
-        request::Outcome::Accepted => ("ACCEPTED", "OK"),
-        request::Outcome::Rejected(rejection) => ("REJECTED", rejection.code()),
+    let request_id = request::request_id(key.as_ref(), &client, &secret)?;
+    let requested = request::request(&order, request_id, key.is_some(), &client, now, tools).await;
+    let (logged, status, error_message) = match requested {
+        Ok(()) => ("ACCEPTED", "ACCEPTED", "OK"),
+        Err(error) => {
+            let rejection = Failure::of_request(error, now)?.code();
+            (rejection, "REJECTED", rejection)
+        }
     };
     let body = RequestBody {
         status,
         request_id,
         error_message,
-    };
-    let logged = match outcome {
-        request::Outcome::Accepted => status,
-        request::Outcome::Rejected(_) => error_message,
     };
     Ok(answer(StatusCode::OK, logged, body))
 }
@@ -284,9 +350,8 @@ pub(super) async fn validate(
 ) -> Result<Response, Failure> {
     let secret = powers.secrets.get(now).await?;
     let (key, id) = (key.as_ref(), &client.id);
-    let (verifications, recipients) = (&powers.verifications, &powers.recipients);
     let answered =
-        validate::validate(&question, key, id, now, &secret, verifications, recipients).await?;
+        validate::validate(&question, key, id, now, &secret, &powers.verifications).await?;
     let (status_code, status) = match answered {
         Answer::Success => (StatusCode::OK, "success"),
         Answer::NotMatched => (StatusCode::OK, "not_matched"),

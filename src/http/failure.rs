@@ -12,10 +12,11 @@ use crate::aws::AwsError;
 use crate::client::Switch;
 use crate::clock::Timestamp;
 use crate::entropy::EntropyError;
-use crate::request::RequestError;
+use crate::request::{Rejection, RequestError};
 use crate::secret::SecretError;
 use crate::store::DirectoryError;
 use crate::validate::ValidateError;
+use crate::verification::RequestId;
 
 use super::observe::Outcome;
 
@@ -47,10 +48,24 @@ pub(super) enum Failure {
     Directory(#[from] DirectoryError),
     #[error(transparent)]
     Secret(#[from] SecretError),
+    #[error("the message service may have taken the message{}", caused_by(.source.as_ref()))]
+    Unknown {
+        request_id: RequestId,
+        retry_after: u64,
+        source: Option<AwsError>,
+    },
+    #[error("no message can be sent: {0}")]
+    NotTaken(AwsError),
     #[error(transparent)]
     Aws(#[from] AwsError),
     #[error(transparent)]
     Entropy(#[from] EntropyError),
+    #[error("the call ran out of time")]
+    OutOfTime,
+}
+
+fn caused_by(error: Option<&AwsError>) -> String {
+    error.map_or_else(String::new, |error| format!(": {error}"))
 }
 
 /// Why a caller is not let in, in the order in which it is told.
@@ -106,10 +121,23 @@ pub(super) struct RejectedBody {
     error_message: &'static str,
 }
 
+/// The body of a 503 of `request`.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UnavailableBody {
+    #[schema(example = "REJECTED")]
+    status: &'static str,
+    #[schema(example = "GENERAL_ERROR")]
+    error_message: &'static str,
+    /// The id under which the code validates, where the message service may have taken the message.
+    #[schema(value_type = uuid::Uuid, required = false)]
+    request_id: RequestId,
+}
+
 impl Failure {
-    /// The failure of a request that was made at `now`.
-    pub(super) fn of_request(error: RequestError, now: Timestamp) -> Self {
-        match error {
+    /// The rejection of a request that was made at `now`, which is an outcome, or else the failure.
+    pub(super) fn of_request(error: RequestError, now: Timestamp) -> Result<Rejection, Self> {
+        Err(match error {
+            RequestError::Rejected(rejection) => return Ok(rejection),
             RequestError::MissingParameters(missing) => {
                 let errors = missing.0.into_iter().map(|name| FieldError {
                     property: format!("parameters.{name}"),
@@ -128,9 +156,15 @@ impl Failure {
             RequestError::Running { until } => Self::Running {
                 retry_after: now.seconds_until(until),
             },
+            RequestError::Unknown { id, until, source } => Self::Unknown {
+                request_id: id,
+                retry_after: now.seconds_until(until),
+                source,
+            },
+            RequestError::NotTaken(error) => Self::NotTaken(error),
             RequestError::Aws(error) => Self::Aws(error),
             RequestError::Entropy(error) => Self::Entropy(error),
-        }
+        })
     }
 }
 
@@ -170,6 +204,9 @@ impl Failure {
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE")
             }
+            Self::Unknown { .. } | Self::NotTaken(_) | Self::OutOfTime => {
+                (StatusCode::SERVICE_UNAVAILABLE, "GENERAL_ERROR")
+            }
             Self::Aws(error)
             | Self::Directory(DirectoryError::Aws(error))
             | Self::Secret(SecretError::Aws(error)) => Self::from_aws(error),
@@ -187,7 +224,9 @@ impl IntoResponse for Failure {
             tracing::error!(error = %self, "a call failed");
         }
         let retry_after = match self {
-            Self::TooManyRequests { retry_after } | Self::Running { retry_after } => retry_after,
+            Self::TooManyRequests { retry_after }
+            | Self::Running { retry_after }
+            | Self::Unknown { retry_after, .. } => retry_after,
             _ => RETRY_AFTER_SECONDS,
         };
         let allow = match self {
@@ -202,6 +241,14 @@ impl IntoResponse for Failure {
                     error: "was used for another body before".to_owned(),
                 }];
                 (status, Json(InvalidBody { errors })).into_response()
+            }
+            Self::Unknown { request_id, .. } => {
+                let body = UnavailableBody {
+                    status: "REJECTED",
+                    error_message: code,
+                    request_id,
+                };
+                (status, Json(body)).into_response()
             }
             _ => {
                 let body = RejectedBody {

@@ -1,8 +1,10 @@
 //! What every call has in common: its id, its headers, and its one line in the log.
 
+use std::time::Duration;
+
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, HeaderName};
 use http::{HeaderValue, Method};
 use lambda_http::RequestExt as _;
@@ -10,8 +12,14 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 use uuid::{Builder, Uuid};
 
+use crate::clock::Clock;
 use crate::entropy;
 use crate::metrics::{self, Call, Metrics};
+
+use super::failure::Failure;
+
+/// How long before its deadline a function answers at the latest.
+const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -45,7 +53,18 @@ pub(super) async fn observe(
         country = Empty,
         parts = Empty,
     );
-    let run = next.run(request).instrument(span.clone());
+    let left = time_left(&request);
+    let answer = next.run(request);
+    let run = async {
+        match left {
+            Some(left) => match tokio::time::timeout(left, answer).await {
+                Ok(answer) => answer,
+                Err(_) => Failure::OutOfTime.into_response(),
+            },
+            None => answer.await,
+        }
+    };
+    let run = run.instrument(span.clone());
     let (mut response, latency, tally) = metrics::measured(run).await;
     let outcome = response
         .extensions()
@@ -73,6 +92,15 @@ pub(super) async fn observe(
         headers.insert(X_REQUEST_ID, call_id);
     }
     response
+}
+
+/// The time that Lambda leaves the call, less what the answer takes; none outside of Lambda. The
+/// time-outs of all that a call waits for add up to less, unless the function's own was shortened.
+fn time_left(request: &Request) -> Option<Duration> {
+    let deadline = request.lambda_context_ref()?.deadline;
+    let now = Clock::System.now().as_millis();
+    let left = deadline.checked_sub(now.try_into().ok()?)?;
+    Some(Duration::from_millis(left).saturating_sub(FOR_THE_ANSWER))
 }
 
 /// The method, if it is one of HTTP's own (RFC 9110 §9.3, RFC 5789): any other is the caller's own text.

@@ -5,9 +5,13 @@ use std::str::FromStr;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use crate::aws::AwsError;
+
+/// An item, or a map within one.
+pub(super) type Item = HashMap<String, AttributeValue>;
 
 pub(super) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
@@ -23,13 +27,19 @@ pub(super) fn integer<T: FromStr>(attribute: Option<&AttributeValue>) -> Option<
 }
 
 /// The item that the condition of an update failed on, as it is; any other error stays one.
-pub(super) fn refused(
-    error: &SdkError<UpdateItemError>,
-) -> Result<HashMap<String, AttributeValue>, AwsError> {
+pub(super) fn refused(error: &SdkError<UpdateItemError>) -> Result<Item, AwsError> {
     match error.as_service_error() {
         Some(UpdateItemError::ConditionalCheckFailedException(met)) => {
             Ok(met.item().cloned().unwrap_or_default())
         }
         _ => Err(AwsError::new("UpdateItem", error)),
+    }
+}
+
+/// Carries out `update`; `false` when its condition does not hold.
+pub(super) async fn is_written(update: UpdateItemFluentBuilder) -> Result<bool, AwsError> {
+    match update.send().await {
+        Ok(_) => Ok(true),
+        Err(error) => refused(&error).map(|_| false),
     }
 }

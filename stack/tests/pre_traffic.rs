@@ -15,11 +15,10 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::ServiceExt as _;
-use twofa::admission::Admitter;
 use twofa::clock::Clock;
 use twofa::http::{RequestPowers, request_endpoint, template_endpoint, validate_endpoint};
-use twofa::store::Usage;
-use twofa_local::cloud::{self, Backends, Storage, VERIFICATIONS_TABLE, sdk_config};
+use twofa::request::StackLimits;
+use twofa_local::cloud::{self, Backends, Storage, sdk_config};
 use twofa_stack::pre_traffic::{Event, Powers, Versions, lambda, run};
 
 /// Lambda and CodeDeploy, as far as the check calls them.
@@ -77,14 +76,9 @@ impl Stack {
     }
 
     fn function_powers(&self) -> RequestPowers {
-        let (dynamodb, sns) = (self.backends.dynamodb, self.backends.sns);
-        let mut powers = cloud::powers(dynamodb, sns, Clock::System);
-        let usage = Usage::new(
-            twofa::aws::dynamodb(&sdk_config(dynamodb)),
-            VERIFICATIONS_TABLE,
-        );
-        powers.admitter = Admitter::new(powers.recipients.clone(), usage, None, false);
-        powers
+        let dynamodb = twofa::aws::dynamodb(&sdk_config(self.backends.dynamodb));
+        let sns = sdk_config(self.backends.sns);
+        cloud::powers_through(dynamodb, &sns, StackLimits::default(), Clock::System)
     }
 
     /// Has the new versions checked; returns what CodeDeploy was told.

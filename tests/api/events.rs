@@ -1,12 +1,14 @@
 //! The sample events of `events/`, each through its function as Lambda would hand it over.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::to_bytes;
 use lambda_http::request::LambdaRequest;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
+use twofa::clock::Clock;
 use twofa::http::{request_endpoint, template_endpoint, validate_endpoint};
 use twofa::lambda::readable;
 use twofa::message_service::MessageService;
@@ -14,6 +16,7 @@ use twofa_local::cloud;
 
 use crate::harness::{App, code_in, not_found, success};
 use crate::second_engine::told;
+use crate::wire::Fate;
 
 /// Hands `event` to the function, and returns the status and the body.
 async fn invoke(function: Router, event: &Value) -> (u16, Value) {
@@ -152,7 +155,8 @@ async fn a_code_goes_through_motos_sns() {
     let taken = http.get(format!("http://{moto}/moto-api/data.json"));
     let taken: Value = taken.send().await.unwrap().json().await.unwrap();
     let messages = taken["sns"]["SMS"].as_array().unwrap();
-    let ours = |sms: &&Value| stored["message_id"].as_s().unwrap() == &sms["message_id"];
+    let first = stored["sends"].as_m().unwrap()["first"].as_m().unwrap();
+    let ours = |sms: &&Value| first["message_id"].as_s().unwrap() == &sms["message_id"];
     let [sms] = messages.iter().filter(ours).collect::<Vec<_>>()[..] else {
         panic!("{messages:?}");
     };
@@ -173,6 +177,21 @@ async fn lambda_names_the_call() {
         response.headers()["x-request-id"],
         "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
     );
+}
+
+#[tokio::test]
+async fn a_function_answers_before_its_deadline() {
+    let app = App::start().await;
+    app.dynamodb.lose("Query", [Fate::HeldBefore; 4]);
+    let mut request = lambda_http::request::from_str(&event("template.json").to_string()).unwrap();
+    let mut context = lambda_http::Context::default();
+    // Sooner than the time-out of the call that it waits for.
+    let soon = Clock::System.now().plus(Duration::from_millis(1_300));
+    context.deadline = soon.as_millis().try_into().unwrap();
+    request.extensions_mut().insert(context);
+    let response = template(&app).oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 503);
+    assert!(crate::log::text().contains("ran out of time"));
 }
 
 #[test]

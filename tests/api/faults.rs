@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use twofa::aws::{CALL_TIMEOUT, GUESS_TIMEOUT, PUBLISH_TIMEOUT};
+use serde_json::json;
+use twofa::aws::{BEGIN_TIMEOUT, CALL_TIMEOUT, PATIENT_TIMEOUT, PUBLISH_TIMEOUT, UNDO_TIMEOUT};
+use twofa::client::{Countries, Profile};
 use twofa_local::inbox::Fault;
 
-use crate::harness::{App, DAY, NUMBER, code_in, not_found, not_matched, success};
+use crate::harness::{App, DAY, NUMBER, VALIDATE, code_in, not_found, not_matched, success};
 use crate::wire::Fate;
 
 #[tokio::test]
@@ -98,18 +100,67 @@ async fn retries_do_not_run_out_in_an_outage() {
 }
 
 #[tokio::test]
-async fn a_silent_message_service_is_not_asked_again() {
-    let app = App::start().await;
-    app.send().await;
-    app.sns.lose("Publish", [Fate::HeldAfter]);
-    app.request_to(NUMBER)
-        .await
-        .is_refusal(503, "GENERAL_ERROR");
-    assert_eq!(
-        (app.messages().len(), app.live_codes().await),
-        (2, 1),
-        "sent once, and dead"
-    );
+async fn what_may_have_been_sent_stays_charged_and_alive() {
+    for fate in [
+        Fate::HeldAfter,
+        Fate::LostAfter,
+        Fate::Emptied,
+        Fate::Cut,
+        Fate::Replaced,
+    ] {
+        let app = App::start().await;
+        crate::log::clear();
+        let key = app.add(Profile::new("shop", Countries::All)).await;
+        app.sns.lose("Publish", [fate]);
+        let (id, wait) = app.request_as(&key, NUMBER).await.is_unknown();
+        assert_eq!(wait, 30, "{fate:?}: when the window allows the next");
+        assert_eq!(app.messages().len(), 1, "{fate:?}: it is not sent again");
+        let code = code_in(&app.messages()[0].text);
+        assert_eq!(app.usage("shop").await.days[&DAY], (1, 1), "{fate:?}");
+        let sends = app.recipient("shop", NUMBER).await.sends;
+        assert_eq!(sends.len(), 1, "{fate:?}");
+        let parts = crate::log::lines(|line| line["Parts"] == 1);
+        assert_eq!(parts.len(), 1, "{fate:?}: the metrics count it");
+        app.request_as(&key, NUMBER).await.is_limited();
+        let question = json!({ "code": code, "request_id": id });
+        app.post_as(&key, VALIDATE, question)
+            .await
+            .is(200, success());
+    }
+}
+
+#[tokio::test]
+async fn a_success_without_what_was_asked_for_is_no_answer() {
+    for fate in [Fate::Emptied, Fate::Cut, Fate::Replaced] {
+        let app = App::start().await;
+        for operation in [
+            "Query",
+            "TransactWriteItems",
+            "UpdateItem",
+            "UpdateItem USAGE",
+        ] {
+            app.dynamodb.lose(operation, [fate]);
+        }
+        app.sns.lose("GetSecretValue", [fate]);
+        let sent = app.send().await;
+        assert_eq!(app.messages().len(), 1, "{fate:?}");
+        app.dynamodb.lose("UpdateItem", [fate, fate]);
+        app.validate(&sent.wrong_code(), &sent.request_id)
+            .await
+            .is(200, not_matched());
+        app.dynamodb.lose("UpdateItem", [fate, fate]);
+        app.validate(&sent.code, &sent.request_id)
+            .await
+            .is(200, success());
+        // A client that cannot be read is not taken to be unknown, nor remembered so.
+        app.advance(Duration::from_secs(30));
+        app.dynamodb.lose("Query", vec![fate; 4]);
+        app.request_to(NUMBER)
+            .await
+            .is_refusal(503, "GENERAL_ERROR");
+        app.sns.lose("GetSecretValue", vec![fate; 4]);
+        app.sent(&app.request_to(NUMBER).await);
+    }
 }
 
 /// The sum of all that one call waits for must leave time to answer.
@@ -121,10 +172,14 @@ fn a_function_answers_before_lambda_ends_it() {
         .lines()
         .find_map(|line| line.trim().strip_prefix("Timeout: "));
     let seconds = timeout.unwrap().split(' ').next().unwrap().parse().unwrap();
-    // Secret, client, charges, store, publish, give back, kill.
-    let request = 6 * CALL_TIMEOUT + PUBLISH_TIMEOUT;
-    // Secret, client, guess, failures.
-    let validate = 3 * CALL_TIMEOUT + GUESS_TIMEOUT;
+    // Client and secret, begin, caps, publish, then the mark or the undo.
+    let request = 2 * CALL_TIMEOUT
+        + BEGIN_TIMEOUT
+        + CALL_TIMEOUT
+        + PUBLISH_TIMEOUT
+        + UNDO_TIMEOUT.max(PATIENT_TIMEOUT);
+    // Client, secret, guess, failure.
+    let validate = 3 * CALL_TIMEOUT + PATIENT_TIMEOUT;
     assert!(request.max(validate) + Duration::from_secs(1) < Duration::from_secs(seconds));
 }
 
@@ -145,13 +200,7 @@ async fn a_guess_that_was_never_counted_may_be_made_again() {
 #[tokio::test]
 async fn a_request_survives_any_lost_call_and_is_charged_once() {
     let app = App::start().await;
-    let operations = [
-        "Query",
-        "UpdateItem RECIPIENT",
-        "UpdateItem CLIENT",
-        "PutItem",
-        "UpdateItem",
-    ];
+    let operations = ["Query", "TransactWriteItems", "UpdateItem"];
     let mut requests = 0;
     for operation in operations {
         for fate in [Fate::LostBefore, Fate::LostAfter] {
@@ -179,28 +228,13 @@ async fn a_request_survives_any_lost_call_and_is_charged_once() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_sent_twice_bears_the_same_code() {
-    let app = App::start().await;
-    app.sns.lose("Publish", [Fate::LostAfter]);
-    let sent = app.send().await;
-    let codes: Vec<_> = app
-        .messages()
-        .iter()
-        .map(|message| code_in(&message.text))
-        .collect();
-    assert_eq!(codes, [sent.code.clone(), sent.code.clone()]);
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
-}
-
-#[tokio::test]
 async fn a_code_that_could_not_be_marked_as_sent_is_still_accepted() {
     let app = App::start().await;
-    app.dynamodb.lose("UpdateItem", vec![Fate::LostBefore; 4]);
+    app.dynamodb.lose("UpdateItem", vec![Fate::LostBefore; 10]);
     let sent = app.send().await;
     let item = app.stored(&sent.request_id).await.unwrap();
-    assert_eq!(item["state"], AttributeValue::S("stored".to_owned()));
+    let first = &item["sends"].as_m().unwrap()["first"].as_m().unwrap();
+    assert_eq!(first["state"], AttributeValue::S("stored".to_owned()));
     app.validate(&sent.code, &sent.request_id)
         .await
         .is(200, success());
@@ -214,20 +248,21 @@ async fn without_dynamodb_nothing_is_sent_and_nothing_charged() {
         .await
         .is_refusal(503, "GENERAL_ERROR");
     app.dynamodb.down(false);
-    for operation in ["UpdateItem RECIPIENT", "UpdateItem CLIENT", "PutItem"] {
-        app.dynamodb.lose(operation, vec![Fate::LostBefore; 4]);
-        app.request_to(NUMBER)
-            .await
-            .is_refusal(503, "GENERAL_ERROR");
-        nothing_is_charged(&app).await;
-    }
-    app.nothing_happened().await;
+    app.dynamodb
+        .lose("TransactWriteItems", vec![Fate::LostBefore; 10]);
+    app.request_to(NUMBER)
+        .await
+        .is_refusal(503, "GENERAL_ERROR");
+    nothing_is_charged(&app).await;
+    assert_eq!((app.live_codes().await, app.messages().len()), (0, 0));
 }
 
 #[tokio::test]
-async fn a_code_whose_every_answer_is_lost_is_dead() {
+async fn a_begin_whose_every_answer_is_lost_is_undone() {
     let app = App::start().await;
-    app.dynamodb.lose("PutItem", vec![Fate::LostAfter; 4]);
+    app.set_balance("demo", 10).await;
+    app.dynamodb
+        .lose("TransactWriteItems", vec![Fate::LostAfter; 10]);
     app.request_to(NUMBER)
         .await
         .is_refusal(503, "GENERAL_ERROR");
@@ -239,13 +274,35 @@ async fn a_code_whose_every_answer_is_lost_is_dead() {
 }
 
 #[tokio::test]
-async fn nobody_is_told_the_id_of_a_code_that_could_not_be_killed() {
+async fn a_rejection_needs_an_undo_that_was_answered() {
     let app = App::start().await;
+    app.send().await;
     app.inbox.fail_next([Fault::OptedOut]);
-    app.dynamodb.lose("UpdateItem", vec![Fate::LostBefore; 4]);
-    app.request_to(NUMBER)
+    app.dynamodb.lose("TransactWriteItems", [Fate::Conflicts]);
+    app.request_to(&app.somebody())
+        .await
+        .is_rejection("GENERAL_ERROR");
+    let number = app.somebody();
+    app.inbox.fail_next([Fault::OptedOut]);
+    app.dynamodb.trouble(crate::wire::Trouble {
+        operation: "TransactWriteItems".to_owned(),
+        spared: 1,
+        fate: Fate::LostBefore,
+        times: crate::wire::Times::Always,
+    });
+    app.request_to(&number)
         .await
         .is_refusal(503, "GENERAL_ERROR");
+    app.dynamodb.heal().await;
+    assert_eq!(
+        app.recipient("demo", &number).await.sends.len(),
+        1,
+        "the charge stays"
+    );
+    assert!(
+        crate::log::text().contains("failed to undo"),
+        "and the log tells"
+    );
 }
 
 #[tokio::test]
@@ -266,37 +323,41 @@ async fn what_cannot_get_better_is_a_500() {
 }
 
 #[tokio::test]
-async fn a_charge_whose_every_answer_is_lost_is_given_back() {
-    let app = App::start().await;
-    for operation in ["UpdateItem RECIPIENT", "UpdateItem CLIENT"] {
-        app.dynamodb.lose(operation, vec![Fate::LostAfter; 4]);
-        app.request_to(NUMBER)
-            .await
-            .is_refusal(503, "GENERAL_ERROR");
-        nothing_is_charged(&app).await;
-    }
-    app.nothing_happened().await;
-}
-
-#[tokio::test]
 async fn without_sns_no_code_is_alive_and_nothing_charged() {
     let app = App::start().await;
-    app.sns.lose("Publish", vec![Fate::LostBefore; 4]);
+    app.set_balance("demo", 10).await;
+    app.inbox.fail_next(vec![Fault::Throttled; 4]);
     app.request_to(NUMBER)
         .await
         .is_refusal(503, "GENERAL_ERROR");
     nothing_is_charged(&app).await;
-    for fault in [Fault::Throttled, Fault::InternalError] {
-        app.inbox.fail_next(vec![fault; 4]);
-        app.request_to(NUMBER)
-            .await
-            .is_refusal(503, "GENERAL_ERROR");
-        nothing_is_charged(&app).await;
-    }
+    app.inbox.fail_next([Fault::AuthorizationError]);
+    app.request_to(NUMBER)
+        .await
+        .is_refusal(503, "GENERAL_ERROR");
+    nothing_is_charged(&app).await;
     app.inbox.fail_next([Fault::OptedOut]);
     app.request_to(NUMBER).await.is_rejection("GENERAL_ERROR");
     nothing_is_charged(&app).await;
     assert_eq!((app.live_codes().await, app.messages().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn one_attempt_that_may_have_sent_makes_all_of_them_unknown() {
+    let app = App::start().await;
+    app.sns.lose("Publish", [Fate::LostAfter]);
+    let (id, _) = app.request_to(NUMBER).await.is_unknown();
+    assert_eq!(
+        app.inbox.publishes(),
+        1,
+        "what may be sent is not sent again"
+    );
+    let code = code_in(&app.messages()[0].text);
+    app.validate(&code, &id).await.is(200, success());
+    // SNS itself says that it failed: it may have sent the message all the same.
+    app.inbox.fail_next([Fault::InternalError, Fault::OptedOut]);
+    app.request_to(&app.somebody()).await.is_unknown();
+    assert_eq!(app.inbox.publishes(), 2);
 }
 
 async fn nothing_is_charged(app: &App) {
@@ -312,8 +373,7 @@ async fn nothing_is_charged(app: &App) {
 #[tokio::test]
 async fn a_passing_fault_of_sns_is_bridged() {
     let app = App::start().await;
-    app.inbox
-        .fail_next([Fault::Throttled, Fault::InternalError]);
+    app.inbox.fail_next([Fault::Throttled, Fault::Throttled]);
     let sent = app.send().await;
     assert_eq!((app.inbox.publishes(), app.messages().len()), (3, 1));
     app.validate(&sent.code, &sent.request_id)

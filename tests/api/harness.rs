@@ -17,13 +17,13 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
-use twofa::admission::Admitter;
 use twofa::client::{ApiKey, ClientId, Countries, Profile, StoredKey};
 use twofa::clock::{Clock, ManualClock, Timestamp};
 use twofa::http::RequestPowers;
 use twofa::phone::PhoneNumber;
+use twofa::request::StackLimits;
 use twofa::secret::{Digest, Secrets};
-use twofa::store::{Account, Directory, RecipientState, Recipients, Usage, UsageState};
+use twofa::store::{Account, Directory, RecipientState, UsageState, Verifications};
 use twofa::template::TemplateFields;
 use twofa_local::cloud::{self, Backends, DIRECTORY_TABLE, Storage, VERIFICATIONS_TABLE};
 use twofa_local::demo;
@@ -104,15 +104,13 @@ impl Setting {
     }
 
     fn powers(&self, dynamodb: &Wire, sns: &Wire, clock: &ManualClock) -> RequestPowers {
-        let (dynamodb, sns) = (self.sdk_config(dynamodb), self.sdk_config(sns));
-        let mut powers = cloud::powers_through(&dynamodb, &sns, Clock::Manual(clock.clone()));
-        powers.admitter = Admitter::new(
-            powers.recipients.clone(),
-            Usage::new(twofa::aws::dynamodb(&dynamodb), VERIFICATIONS_TABLE),
-            self.daily_part_cap,
-            self.allow_test_numbers,
-        );
-        powers
+        let stack = StackLimits {
+            daily_part_cap: self.daily_part_cap,
+            allow_test_numbers: self.allow_test_numbers,
+        };
+        let dynamodb = twofa::aws::dynamodb(&self.sdk_config(dynamodb));
+        let clock = Clock::Manual(clock.clone());
+        cloud::powers_through(dynamodb, &self.sdk_config(sns), stack, clock)
     }
 
     fn sdk_config(&self, wire: &Wire) -> SdkConfig {
@@ -180,6 +178,18 @@ impl Answer {
         );
         let retry_after = (status == 503).then_some("1");
         assert_eq!(self.header("retry-after"), retry_after);
+    }
+
+    /// Asserts that it is a 503 because the message service may have taken the message; returns the
+    /// request's id and after how many seconds to come back.
+    #[track_caller]
+    pub fn is_unknown(&self) -> (String, u64) {
+        let id = self.json()["request_id"].as_str().unwrap().to_owned();
+        self.is(
+            503,
+            json!({ "status": "REJECTED", "error_message": "GENERAL_ERROR", "request_id": id }),
+        );
+        (id, self.header("retry-after").unwrap().parse().unwrap())
     }
 
     /// Asserts that it is a 400 with these problems and no others.
@@ -501,38 +511,39 @@ impl App {
         drop.send().await.unwrap();
     }
 
-    /// What a client has used.
+    /// What a client has used in the last week.
     pub async fn usage(&self, client: &str) -> UsageState {
         let client = ClientId::parse(client).unwrap();
         self.usage_of(Account::Client(&client)).await
     }
 
     pub async fn usage_of(&self, account: Account<'_>) -> UsageState {
-        let usage = Usage::new(self.tables.clone(), VERIFICATIONS_TABLE);
-        usage.read(account).await.unwrap()
+        let now = Clock::Manual(self.clock.clone()).now();
+        self.table().read_usage(account, now).await.unwrap()
     }
 
     pub async fn set_balance(&self, client: &str, parts: u32) {
-        let usage = Usage::new(self.tables.clone(), VERIFICATIONS_TABLE);
         let client = ClientId::parse(client).unwrap();
-        usage.set_balance(&client, Some(parts)).await.unwrap();
+        let set = self.table();
+        set.set_balance(&client, Some(parts)).await.unwrap();
     }
 
-    /// The recipients as the operator sees them, and the digest of one.
-    pub async fn recipients(&self, client: &str, number: &str) -> (Recipients, Digest) {
+    /// The verifications as the operator sees them: it does not go over the network above.
+    pub fn table(&self) -> Verifications {
+        Verifications::new(self.tables.clone(), VERIFICATIONS_TABLE)
+    }
+
+    /// The digest of a client's recipient.
+    pub async fn recipient_digest(&self, client: &str, number: &str) -> Digest {
         let secret = self.secrets.get(START).await.unwrap();
         let client = ClientId::parse(client).unwrap();
-        let digest = secret.recipient_digest(&client, &PhoneNumber::parse(number).unwrap());
-        (
-            Recipients::new(self.tables.clone(), VERIFICATIONS_TABLE),
-            digest,
-        )
+        secret.recipient_digest(&client, &PhoneNumber::parse(number).unwrap())
     }
 
-    /// What is known of a client's recipient.
+    /// What is stored of a client's recipient.
     pub async fn recipient(&self, client: &str, number: &str) -> RecipientState {
-        let (recipients, digest) = self.recipients(client, number).await;
-        recipients.read(digest).await.unwrap()
+        let digest = self.recipient_digest(client, number).await;
+        self.table().read_recipient(digest).await.unwrap()
     }
 
     /// The stored verifications.
@@ -547,11 +558,11 @@ impl App {
 
     /// How many of the stored codes could still be validated.
     pub async fn live_codes(&self) -> usize {
-        let live = ["stored", "sent"].map(|state| AttributeValue::S(state.to_owned()));
+        let open = AttributeValue::S("open".to_owned());
         let verifications = self.verifications().await;
         verifications
             .iter()
-            .filter(|item| live.contains(&item["state"]))
+            .filter(|item| item["state"] == open)
             .count()
     }
 

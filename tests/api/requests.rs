@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::Method;
 use serde_json::{Value, json};
+use twofa::client::{Countries, Limits, Profile};
 use twofa::sms::Encoding;
 use twofa_local::inbox::Fault;
 
@@ -43,10 +44,13 @@ async fn a_code_is_stored_as_a_digest_and_sent() {
     let item = app.stored(&sent.request_id).await.unwrap();
     let mut names: Vec<_> = item.keys().map(String::as_str).collect();
     names.sort_unstable();
-    let [attempts, client, digest, rest @ ..] = &names[..] else {
+    let [attempts, began_at, client, digest, code_length, rest @ ..] = &names[..] else {
         panic!("{names:?}")
     };
-    assert_eq!((*attempts, *client), ("attempts", "client"));
+    assert_eq!(
+        [*attempts, *began_at, *client, *code_length],
+        ["attempts", "began_at", "client", "code_length"]
+    );
     assert!(
         digest.starts_with("code#") && digest.len() == 48,
         "{digest}"
@@ -55,11 +59,11 @@ async fn a_code_is_stored_as_a_digest_and_sent() {
         rest,
         [
             "expires_at",
-            "failures",
             "id",
             "max_attempts",
-            "message_id",
             "recipient",
+            "seed",
+            "sends",
             "state",
             "ttl"
         ]
@@ -69,13 +73,15 @@ async fn a_code_is_stored_as_a_digest_and_sent() {
     assert_eq!(item["expires_at"], number(expires_at.as_millis()));
     assert_eq!(
         item["ttl"],
-        number(expires_at.as_millis() / 1000 + 24 * 60 * 60)
+        number(expires_at.as_millis() / 1000 + 24 * 60 * 60 + 60)
     );
     assert_eq!(item["attempts"], number(0));
     assert_eq!(item["max_attempts"], number(5));
-    assert_eq!(item["state"], AttributeValue::S("sent".to_owned()));
+    assert_eq!(item["state"], AttributeValue::S("open".to_owned()));
+    let first = item["sends"].as_m().unwrap()["first"].as_m().unwrap();
+    assert_eq!(first["state"], AttributeValue::S("sent".to_owned()));
     assert_eq!(
-        item["message_id"],
+        first["message_id"],
         AttributeValue::S(message.message_id.clone())
     );
 }
@@ -332,27 +338,20 @@ async fn other_paths_and_methods_are_told_so() {
 }
 
 #[tokio::test]
-async fn a_request_is_four_writes_of_one_unit_and_one_query() {
+async fn a_request_is_two_trips_and_six_units() {
     let app = App::start().await;
-    // The two charges go side by side, in either order.
+    // The mark and the count go side by side, in either order.
     let calls = || {
-        let mut calls: Vec<_> = app.dynamodb.take_calls();
-        let charges = calls
-            .iter()
-            .position(|call| call.operation.contains(' '))
-            .unwrap();
-        calls[charges..charges + 2].sort_by(|one, other| one.operation.cmp(&other.operation));
-        calls
-            .into_iter()
-            .map(|call| (call.operation, call.units))
-            .collect::<Vec<_>>()
+        let mut calls: Vec<_> = app.dynamodb.take_calls().into_iter().collect();
+        calls.sort_by(|one, other| one.operation.cmp(&other.operation));
+        let calls = calls.into_iter().map(|call| (call.operation, call.units));
+        calls.collect::<Vec<_>>()
     };
     let call = |operation: &str, units| (operation.to_owned(), units);
     let writes = [
-        call("UpdateItem CLIENT", 1.0),
-        call("UpdateItem RECIPIENT", 1.0),
-        call("PutItem", 1.0),
+        call("TransactWriteItems", 4.0),
         call("UpdateItem", 1.0),
+        call("UpdateItem USAGE", 1.0),
     ];
     app.send().await;
     assert_eq!(calls(), [&[call("Query", 0.5)][..], &writes].concat());
@@ -364,23 +363,54 @@ async fn a_request_is_four_writes_of_one_unit_and_one_query() {
 }
 
 #[tokio::test]
-async fn recipient_and_client_are_charged_side_by_side() {
+async fn a_balance_is_two_units_more_and_a_cap_one_in_a_trip_of_its_own() {
+    let app = App::start().await;
+    let profile = Profile {
+        prepaid: true,
+        limits: Limits {
+            per_second: Some(10),
+            per_day: Some(100),
+            ..Limits::default()
+        },
+        ..Profile::new("shop", Countries::All)
+    };
+    let key = app.add(profile).await;
+    app.set_balance("shop", 10).await;
+    app.sent(&app.request_as(&key, NUMBER).await);
+    let calls = app.dynamodb.take_calls();
+    let order: Vec<_> = calls.iter().map(|call| &*call.operation).collect();
+    assert_eq!(
+        order[..4],
+        [
+            "Query",
+            "TransactWriteItems",
+            "UpdateItem CAP",
+            "UpdateItem CAP"
+        ]
+    );
+    let units: Vec<_> = calls.iter().map(|call| call.units).collect();
+    assert_eq!(units, [0.5, 6.0, 1.0, 1.0, 1.0, 1.0]);
+    app.request_as(&key, NUMBER).await.is_limited();
+    let refused = app.dynamodb.take_operations();
+    assert_eq!(refused, ["TransactWriteItems"], "a window is one trip");
+}
+
+#[tokio::test]
+async fn the_mark_and_the_count_go_side_by_side() {
     let app = std::sync::Arc::new(App::start().await);
     app.send().await;
     app.dynamodb.take_calls();
-    app.dynamodb
-        .lose("UpdateItem RECIPIENT", [Fate::HeldBefore]);
+    app.dynamodb.lose("UpdateItem USAGE", [Fate::HeldBefore]);
     let request = tokio::spawn({
         let app = std::sync::Arc::clone(&app);
         async move { app.request_to(NUMBER).await }
     });
     app.dynamodb.held().await;
-    while app.dynamodb.take_operations() != ["UpdateItem CLIENT"] {
-        assert!(
-            !request.is_finished(),
-            "the client is charged while the recipient is"
-        );
+    let mut made = Vec::new();
+    while !made.contains(&"UpdateItem".to_owned()) {
+        assert!(!request.is_finished(), "it is marked while it is counted");
         tokio::task::yield_now().await;
+        made.extend(app.dynamodb.take_operations());
     }
     app.sent(&request.await.unwrap());
 }
@@ -388,11 +418,7 @@ async fn recipient_and_client_are_charged_side_by_side() {
 #[tokio::test]
 async fn what_sns_refuses_is_rejected_and_leaves_no_live_code() {
     let app = App::start().await;
-    for fault in [
-        Fault::OptedOut,
-        Fault::InvalidParameter,
-        Fault::AuthorizationError,
-    ] {
+    for fault in [Fault::OptedOut, Fault::InvalidParameter] {
         app.inbox.fail_next([fault]);
         let before = app.inbox.publishes();
         let id = app.request_to(NUMBER).await.is_rejection("GENERAL_ERROR");
@@ -402,10 +428,23 @@ async fn what_sns_refuses_is_rejected_and_leaves_no_live_code() {
     assert!(app.messages().is_empty());
 }
 
+#[tokio::test]
+async fn a_refusal_that_would_meet_every_message_is_an_outage() {
+    let app = App::start().await;
+    app.inbox.fail_next([Fault::AuthorizationError]);
+    app.request_to(NUMBER)
+        .await
+        .is_refusal(503, "GENERAL_ERROR");
+    assert_eq!(app.inbox.publishes(), 1, "asking again does not help");
+    assert_eq!(app.live_codes().await, 0);
+    let failed = crate::log::lines(|line| line["ServerErrors"] == 1);
+    assert_eq!(failed.len(), 1, "and rings");
+}
+
 /// The verification is there, without its digest, and validates to `not_found`.
 async fn is_dead(app: &App, id: &str) {
     let item = app.stored(id).await.unwrap();
-    assert_eq!(item["state"], AttributeValue::S("rejected".to_owned()));
+    assert_eq!(item["state"], AttributeValue::S("void".to_owned()));
     assert!(!item.keys().any(|name| name.starts_with("code#")));
     app.validate("000000", id).await.is(404, not_found());
 }

@@ -35,6 +35,9 @@ const RECORD: &str = "TWOFA_TEST_EXPRESSIONS";
 
 const REFUSED: &str = "ConditionalCheckFailedException";
 
+/// The outcome of what was done.
+const MET: &str = "met";
+
 /// What makes up an expression's shape, beside the operation.
 const EXPRESSIONS: [&str; 5] = [
     "UpdateExpression",
@@ -199,29 +202,46 @@ fn error(answer: &Value) -> Option<&str> {
 }
 
 fn record(target: &str, request: &Value, status: StatusCode, answer: &Value) {
-    static RECORDED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let Some(file) = told(RECORD) else {
         return;
     };
-    let outcome = if status.is_success() {
-        "met"
-    } else {
-        error(answer).unwrap_or_default()
+    let failed = error(answer).unwrap_or_default();
+    let Some(items) = request["TransactItems"].as_array() else {
+        let outcome = if status.is_success() { MET } else { failed };
+        return write(file, target, request, outcome);
     };
+    for (number, item) in items.iter().enumerate() {
+        let reason = &answer["CancellationReasons"][number]["Code"];
+        let outcome = match reason.as_str() {
+            _ if status.is_success() => MET,
+            Some("ConditionalCheckFailed") => REFUSED,
+            // It is not told whether the condition of one beside another would have held.
+            Some("None") => continue,
+            _ => failed,
+        };
+        for (kind, part) in item.as_object().into_iter().flatten() {
+            write(file.clone(), &format!("{target}.{kind}"), part, outcome);
+        }
+    }
+}
+
+/// Writes a line for the expressions of one write or read, unless it is there.
+fn write(file: String, operation: &str, request: &Value, outcome: &str) {
+    static WRITTEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let expressions: Map<_, _> = EXPRESSIONS
         .iter()
         .filter(|name| request[**name].is_string())
         .map(|name| ((*name).to_owned(), request[*name].clone()))
         .collect();
-    if expressions.is_empty() && status.is_success() {
+    if expressions.is_empty() && outcome == MET {
         return;
     }
-    let line = json!({ "operation": target, "expressions": expressions, "outcome": outcome });
+    let line = json!({ "operation": operation, "expressions": expressions, "outcome": outcome });
     let line = line.to_string();
-    let mut recorded = RECORDED.lock().unwrap();
-    if !recorded.contains(&line) {
+    let mut written = WRITTEN.lock().unwrap();
+    if !written.contains(&line) {
         let file = OpenOptions::new().create(true).append(true).open(file);
         writeln!(file.unwrap(), "{line}").unwrap();
-        recorded.insert(line);
+        written.insert(line);
     }
 }

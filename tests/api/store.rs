@@ -1,20 +1,19 @@
 //! What the store says to its tables that no single call of the API brings about: the operator's
 //! writes, and the losing sides of races.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
+use std::time::Duration;
 use twofa::client::{ClientId, Limits, Profile, Window};
+use twofa::clock::Timestamp;
 use twofa::secret::{Digest, Seed};
-use twofa::store::{
-    Account, Admission, Attempt, Claim, NewVerification, Progress, Receipt, SendMark, Stored,
-    Usage, Verifications,
-};
+use twofa::store::{Begun, Call, Charge, Keyed, Met, NewVerification, Progress, Undone};
 use twofa::template::TemplateId;
 use twofa::verification::RequestId;
-use twofa_local::cloud::{self, VERIFICATIONS_TABLE};
 
 use crate::harness::{App, LOGIN, NUMBER, START};
 
-const MINUTE: std::time::Duration = std::time::Duration::from_mins(1);
+const MINUTE: Duration = Duration::from_mins(1);
 
 fn demo() -> ClientId {
     ClientId::parse("demo").unwrap()
@@ -25,30 +24,113 @@ async fn digest(app: &App, of: &str) -> Digest {
     secret.body_digest(&[of.as_bytes()])
 }
 
-/// What a call stores that may be repeated, with the lease of one minute.
-fn claimed<'a>(
-    id: RequestId,
-    client: &'a ClientId,
+/// One recipient of the demo client, and the verifications that begin for it.
+struct Scene {
+    app: App,
+    client: ClientId,
+    recipient: Digest,
+    limits: Limits,
     code: Digest,
-    owner: &'a Attempt,
-    receipt: &'a Receipt,
-) -> NewVerification<'a> {
-    NewVerification {
-        id,
-        client,
-        recipient: None,
-        code,
-        max_attempts: 5,
-        expires_at: START.plus(5 * MINUTE),
-        at: START,
-        claim: Some(Claim {
-            body: code,
+    seed: Seed,
+    id: RequestId,
+}
+
+impl Scene {
+    async fn set(windows: &[(u16, u32)]) -> Self {
+        let app = App::start().await;
+        app.set_balance("demo", 100).await;
+        let windows = windows.iter().map(|(sends, seconds)| Window {
+            sends: *sends,
+            seconds: *seconds,
+        });
+        Self {
+            client: demo(),
+            recipient: app.recipient_digest("demo", NUMBER).await,
+            limits: Limits {
+                windows: windows.collect(),
+                ..Limits::default()
+            },
+            code: digest(&app, "code").await,
             seed: Seed::random().unwrap(),
-            owner,
-            receipt,
-            lease_until: START.plus(MINUTE),
-        }),
+            id: RequestId::random().unwrap(),
+            app,
+        }
     }
+
+    fn charge(&self) -> Charge<'_> {
+        Charge {
+            recipient: self.recipient,
+            limits: &self.limits,
+            max_attempts: 5,
+            parts: 2,
+            prepaid: true,
+        }
+    }
+
+    fn verification<'a>(&'a self, call: &'a Call, now: Timestamp) -> NewVerification<'a> {
+        NewVerification {
+            id: self.id,
+            client: &self.client,
+            code: self.code,
+            seed: self.seed,
+            code_length: 6,
+            max_attempts: 5,
+            now,
+            expires_at: now.plus(5 * MINUTE),
+            call,
+            lease_until: now.plus(MINUTE),
+            charge: Some(self.charge()),
+            keyed: Some(Keyed {
+                body: self.code,
+                parameters: &[],
+            }),
+        }
+    }
+
+    async fn begin(&self, call: &Call, now: Timestamp) -> Begun {
+        let table = self.app.table();
+        table
+            .begin(self.verification(call, now), None)
+            .await
+            .unwrap()
+    }
+
+    async fn begin_over(&self, call: &Call, now: Timestamp, met: &Met) -> Begun {
+        let table = self.app.table();
+        table
+            .begin(self.verification(call, now), Some(met))
+            .await
+            .unwrap()
+    }
+
+    async fn take_over(&self, call: &Call, now: Timestamp, met: &Met) -> Begun {
+        let table = self.app.table();
+        let new = self.verification(call, now);
+        table.take_over(new, met).await.unwrap()
+    }
+
+    async fn undo(&self, call: &Call, now: Timestamp, may_land: bool) -> Undone {
+        let table = self.app.table();
+        table
+            .undo(self.verification(call, now), None, may_land)
+            .await
+            .unwrap()
+    }
+
+    async fn met(&self) -> Met {
+        let met = self.app.table().earlier(self.id, START).await.unwrap();
+        met.unwrap()
+    }
+
+    /// The moments of the sends, and the parts that are left.
+    async fn charged(&self) -> (Vec<Timestamp>, Option<i64>) {
+        let recipient = self.app.recipient("demo", NUMBER).await;
+        (recipient.sends, self.app.usage("demo").await.balance)
+    }
+}
+
+fn call() -> Call {
+    Call::new().unwrap()
 }
 
 #[tokio::test]
@@ -76,188 +158,178 @@ async fn a_removed_template_is_gone() {
 }
 
 #[tokio::test]
-async fn a_removed_balance_is_gone() {
-    let app = App::start().await;
-    app.set_balance("demo", 1).await;
-    let dynamodb = twofa::aws::dynamodb(&cloud::sdk_config(app.dynamodb.address));
-    let usage = Usage::new(dynamodb, VERIFICATIONS_TABLE);
-    usage.set_balance(&demo(), None).await.unwrap();
-    let state = usage.read(Account::Client(&demo())).await.unwrap();
-    assert_eq!(state.balance, None);
-}
-
-#[tokio::test]
 async fn unlocking_somebody_unknown_stores_nothing() {
     let app = App::start().await;
-    let (recipients, digest) = app.recipients("demo", NUMBER).await;
+    let digest = app.recipient_digest("demo", NUMBER).await;
     let before = app.everything_stored().await.len();
-    recipients.unlock(digest).await.unwrap();
+    app.table().unlock(digest).await.unwrap();
     assert_eq!(app.everything_stored().await.len(), before);
 }
 
 #[tokio::test]
 async fn where_no_failure_is_admitted_nobody_is() {
-    let app = App::start().await;
-    let (recipients, digest) = app.recipients("demo", NUMBER).await;
-    let limits = Limits {
-        windows: vec![Window {
-            sends: 20,
-            seconds: 600,
-        }],
-        max_failures: 99,
-        ..Limits::default()
-    };
-    let mark = SendMark::new(START, RequestId::random().unwrap());
-    let admission = recipients.admit(digest, &limits, 5, &mark, START).await;
-    assert!(matches!(admission.unwrap(), Admission::Refused { .. }));
-    assert!(recipients.read(digest).await.unwrap().sends.is_empty());
+    let mut scene = Scene::set(&[(20, 600)]).await;
+    scene.limits.max_failures = 99;
+    let begun = scene.begin(&call(), START).await;
+    assert!(matches!(begun, Begun::Limited { .. }), "{begun:?}");
+    assert_eq!(scene.charged().await, (vec![], Some(100)));
 }
 
 #[tokio::test]
-async fn a_send_is_given_back_though_others_came_before_it() {
-    let app = App::start().await;
-    let (recipients, digest) = app.recipients("demo", NUMBER).await;
-    let limits = Limits {
-        windows: vec![Window {
-            sends: 5,
-            seconds: 600,
-        }],
-        ..Limits::default()
-    };
-    let later = START.plus(MINUTE);
-    // A number whose last digit is a zero is read back without it.
-    let ids = ["00000000-0000-4000-8000-00000000000c", LOGIN];
-    let ids = ids.map(|id| RequestId::parse(id).unwrap());
-    let marks = [SendMark::new(START, ids[0]), SendMark::new(later, ids[1])];
-    for (mark, at) in marks.iter().zip([START, later]) {
-        let admission = recipients.admit(digest, &limits, 5, mark, at).await;
-        assert_eq!(admission.unwrap(), Admission::Admitted { failures: 0 });
+async fn a_begin_takes_all_or_nothing_and_an_undo_gives_all_back() {
+    let scene = Scene::set(&[(1, 30)]).await;
+    let (first, second) = (call(), call());
+    assert!(matches!(scene.begin(&first, START).await, Begun::Begun));
+    assert_eq!(scene.charged().await, (vec![START], Some(98)));
+    // Its own write, met again.
+    assert!(matches!(scene.begin(&first, START).await, Begun::Begun));
+    assert!(matches!(scene.begin(&second, START).await, Begun::Met(_)));
+    assert_eq!(scene.charged().await, (vec![START], Some(98)));
+
+    assert_eq!(scene.undo(&second, START, false).await, Undone::TakenOver);
+    for _ in 0..2 {
+        assert_eq!(scene.undo(&first, START, false).await, Undone::Undone);
+        assert_eq!(scene.charged().await, (vec![], Some(100)), "once");
     }
-    recipients.give_back(digest, &marks[0]).await.unwrap();
-    assert_eq!(recipients.read(digest).await.unwrap().sends, [later]);
+    let met = scene.met().await;
+    assert_eq!(met.progress(), Progress::Undone);
+    assert!(!met.has_code(scene.code), "its digest is gone");
+    let begun = scene.begin_over(&second, START, &met).await;
+    assert!(matches!(begun, Begun::Begun));
+    let late = scene.begin_over(&call(), START.plus(MINUTE), &met).await;
+    assert!(matches!(late, Begun::Met(_)), "it is begun over once");
+}
+
+#[tokio::test]
+async fn a_send_is_undone_though_others_came_before_it_or_it_is_gone() {
+    let mut scene = Scene::set(&[(5, 600)]).await;
+    let calls = [call(), call(), call()];
+    let times = [START, START.plus(MINUTE), START.plus(2 * MINUTE)];
+    let mut ids = Vec::new();
+    for (call, at) in calls.iter().zip(times) {
+        scene.id = RequestId::random().unwrap();
+        ids.push(scene.id);
+        assert!(matches!(scene.begin(call, at).await, Begun::Begun));
+    }
+    scene.id = ids[0];
+    assert_eq!(scene.undo(&calls[0], times[0], false).await, Undone::Undone);
+    let (sends, left) = scene.charged().await;
+    assert_eq!((sends, left), (vec![times[2], times[1]], Some(96)));
+
+    scene.app.table().unlock(scene.recipient).await.unwrap();
+    scene.id = ids[1];
+    assert_eq!(scene.undo(&calls[1], times[1], false).await, Undone::Undone);
+    assert_eq!(
+        scene.charged().await,
+        (vec![], Some(98)),
+        "the operator's word"
+    );
+}
+
+#[tokio::test]
+async fn a_begin_that_arrives_after_its_undo_takes_nothing() {
+    let scene = Scene::set(&[(1, 30)]).await;
+    let dead = call();
+    assert_eq!(scene.undo(&dead, START, true).await, Undone::Undone);
+    let late = scene.begin(&dead, START).await;
+    assert!(matches!(late, Begun::Met(_)), "{late:?}");
+    assert_eq!(scene.charged().await, (vec![], Some(100)));
+    // Whoever comes next begins over it, and the late one meets that.
+    let next = call();
+    let begun = scene.begin_over(&next, START, &scene.met().await).await;
+    assert!(matches!(begun, Begun::Begun));
+    assert_eq!(scene.undo(&dead, START, true).await, Undone::Undone);
+    assert_eq!(scene.charged().await, (vec![START], Some(98)));
+    assert_eq!(scene.met().await.progress(), Progress::Stored);
 }
 
 #[tokio::test]
 async fn of_two_calls_that_take_over_a_request_one_does() {
-    let app = App::start().await;
-    let verifications = app.fresh_powers().verifications;
-    let (id, client) = (RequestId::random().unwrap(), demo());
-    let slip = app.fresh_powers().admitter.slip(START).unwrap();
-    let [dead, first, second] = [(); 3].map(|()| Attempt::random().unwrap());
-    let new = claimed(
-        id,
-        &client,
-        digest(&app, "code").await,
-        &dead,
-        slip.receipt(),
-    );
-    assert!(matches!(
-        verifications.store(new).await.unwrap(),
-        Stored::New
-    ));
-    let other = claimed(
-        id,
-        &client,
-        digest(&app, "other code").await,
-        &first,
-        slip.receipt(),
-    );
-    let Stored::Met(earlier) = verifications.store(other).await.unwrap() else {
-        panic!("the name is taken")
-    };
-
-    let lease = START.plus(2 * MINUTE);
-    for (owner, taken) in [(&first, true), (&second, false), (&first, true)] {
-        let claim = Claim {
-            owner,
-            lease_until: lease,
-            ..new.claim.unwrap()
-        };
-        let resumed = verifications.resume(id, &earlier, claim, START);
-        assert_eq!(resumed.await.unwrap(), taken);
+    let scene = Scene::set(&[(1, 30)]).await;
+    let [dead, first, second] = [call(), call(), call()];
+    scene.begin(&dead, START).await;
+    let met = scene.met().await;
+    let later = START.plus(MINUTE);
+    for (call, taken) in [(&first, true), (&second, false), (&first, true)] {
+        let outcome = scene.take_over(call, later, &met).await;
+        assert_eq!(matches!(outcome, Begun::Begun), taken, "{outcome:?}");
     }
-    let over = claimed(
-        id,
-        &client,
-        digest(&app, "other code").await,
-        &second,
-        slip.receipt(),
-    );
-    let Stored::Met(current) = verifications.store_over(&earlier, over).await.unwrap() else {
-        panic!("it is taken over")
-    };
-    assert!(current.has_code(new.code));
-    assert!(matches!(
-        verifications.store_over(&current, over).await.unwrap(),
-        Stored::New
-    ));
-}
-
-#[tokio::test]
-async fn a_code_that_was_sent_is_not_rejected_any_more() {
-    let app = App::start().await;
-    let verifications: Verifications = app.fresh_powers().verifications;
-    let (id, client) = (RequestId::random().unwrap(), demo());
-    let slip = app.fresh_powers().admitter.slip(START).unwrap();
-    let owner = Attempt::random().unwrap();
-    let new = claimed(
-        id,
-        &client,
-        digest(&app, "code").await,
-        &owner,
-        slip.receipt(),
-    );
-    verifications.store(new).await.unwrap();
-    verifications.mark_sent(id, "message", 0).await.unwrap();
-    let rejected = verifications
-        .reject(id, new.code, Some(&owner), "SMS_REJECTED")
+    let (sends, left) = scene.charged().await;
+    assert_eq!(sends, [later, START], "a send is entered when it is made");
+    assert_eq!(left, Some(98), "and paid once");
+    assert_eq!(scene.met().await.at(), later);
+    assert_eq!(scene.met().await.expires_at(), later.plus(5 * MINUTE));
+    assert_eq!(scene.undo(&dead, START, false).await, Undone::TakenOver);
+    let outcome = scene
+        .take_over(&second, later.plus(MINUTE / 4), &scene.met().await)
         .await;
-    rejected.unwrap();
-    let other = claimed(
-        id,
-        &client,
-        digest(&app, "other code").await,
-        &owner,
-        slip.receipt(),
-    );
-    let Stored::Met(earlier) = verifications.store(other).await.unwrap() else {
-        panic!("the name is taken")
+    let Begun::Limited { until } = outcome else {
+        panic!("{outcome:?}")
     };
-    assert_eq!(earlier.progress(), Progress::Accepted);
-    assert!(earlier.has_code(new.code));
+    assert_eq!(until, later.plus(MINUTE / 2), "the window of the last send");
 }
 
 #[tokio::test]
-async fn a_code_that_was_taken_over_is_not_killed_by_the_call_before() {
+async fn a_mark_is_of_the_seed_whose_code_was_sent_whoever_has_the_lease() {
+    let scene = Scene::set(&[(1, 30)]).await;
+    let [dead, next] = [call(), call()];
+    scene.begin(&dead, START).await;
+    let table = scene.app.table();
+    let other = Seed::random().unwrap();
+    table.mark_sent(scene.id, other, "other").await.unwrap();
+    assert_eq!(scene.met().await.progress(), Progress::Stored);
+    let taken = scene
+        .take_over(&next, START.plus(MINUTE), &scene.met().await)
+        .await;
+    assert!(matches!(taken, Begun::Begun));
+    table
+        .mark_sent(scene.id, scene.seed, "message")
+        .await
+        .unwrap();
+    assert_eq!(scene.met().await.progress(), Progress::Accepted);
+    assert_eq!(scene.undo(&next, START, false).await, Undone::TakenOver);
+    assert_eq!(
+        scene.met().await.progress(),
+        Progress::Accepted,
+        "what was sent stays"
+    );
+}
+
+#[tokio::test]
+async fn a_verification_is_one_kilobyte_with_all_its_guesses() {
     let app = App::start().await;
-    let verifications = app.fresh_powers().verifications;
-    let (id, client) = (RequestId::random().unwrap(), demo());
-    let slip = app.fresh_powers().admitter.slip(START).unwrap();
-    let [first, second] = [(); 2].map(|()| Attempt::random().unwrap());
-    let code = digest(&app, "code").await;
-    let new = claimed(id, &client, code, &first, slip.receipt());
-    verifications.store(new).await.unwrap();
-    let other_code = digest(&app, "other code").await;
-    let other = claimed(id, &client, other_code, &second, slip.receipt());
-    let met = async || match verifications.store(other).await.unwrap() {
-        Stored::Met(earlier) => earlier,
-        Stored::New => panic!("it is stored"),
-    };
-    verifications.pause(id, code, Some(&first)).await.unwrap();
-    let paused = met().await;
-    assert_eq!(paused.progress(), Progress::Paused);
-    let claim = Claim {
-        owner: &second,
-        lease_until: START.plus(2 * MINUTE),
-        ..new.claim.unwrap()
-    };
-    let resumed = verifications.resume(id, &paused, claim, START);
-    assert!(resumed.await.unwrap());
-    // The first call's writes, which the network had held.
-    verifications.pause(id, code, Some(&first)).await.unwrap();
-    let late = verifications.reject(id, code, Some(&first), "LATE");
-    late.await.unwrap();
-    assert_eq!(met().await.progress(), Progress::Stored);
-    verifications.pause(id, code, Some(&second)).await.unwrap();
-    assert_eq!(met().await.progress(), Progress::Paused);
+    let sent = app.sent(
+        &app.post_with(
+            "one",
+            crate::harness::REQUEST,
+            &json!({ "to": NUMBER, "template_id": LOGIN }),
+        )
+        .await,
+    );
+    for guess in 0..5 {
+        let code = if guess < 4 {
+            sent.wrong_code()
+        } else {
+            sent.code.clone()
+        };
+        app.validate(&code, &sent.request_id).await;
+    }
+    let item = app.stored(&sent.request_id).await.unwrap();
+    let size = size(&AttributeValue::M(item));
+    assert!(size < 1_024, "{size} bytes");
+}
+
+/// The size of a value, as DynamoDB counts it.
+fn size(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
+        AttributeValue::Bool(_) => 1,
+        AttributeValue::L(list) => 3 + list.iter().map(|one| 1 + size(one)).sum::<usize>(),
+        AttributeValue::M(map) => {
+            let of = |(name, value): (&String, &AttributeValue)| 1 + name.len() + size(value);
+            3 + map.iter().map(of).sum::<usize>()
+        }
+        _ => usize::MAX,
+    }
 }

@@ -1,34 +1,26 @@
-//! What clients' usage costs to count, however much there is of it, and that it is counted once.
+//! What clients use up: what it costs to count, and what a cap counts.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use twofa::client::{ClientId, Countries, Limits, Profile};
-use twofa::store::{Account, Caps, Charge, Taken, Usage};
+use twofa::store::{Cap, Taken};
 use twofa::verification::RequestId;
-use twofa_local::cloud::{self, VERIFICATIONS_TABLE};
 
-use crate::harness::{App, DAY, START};
-
-/// What DynamoDB takes of one item in a second, in write units.
-const UNITS_OF_AN_ITEM: usize = 1_000;
-
-fn usage(app: &App) -> Usage {
-    let dynamodb = twofa::aws::dynamodb(&cloud::sdk_config(app.dynamodb.address));
-    Usage::new(dynamodb, VERIFICATIONS_TABLE)
-}
+use crate::harness::{App, DAY, NUMBER, START};
+use crate::wire::Fate;
 
 fn shop() -> ClientId {
     ClientId::parse("shop").unwrap()
 }
 
-fn charge() -> Charge {
-    Charge {
-        at: START,
-        id: RequestId::random().unwrap(),
-        parts: 1,
-        prepaid: false,
-    }
+/// The requests that a cap has counted.
+async fn counted(app: &App, id: &str) -> i64 {
+    let number = |item: &HashMap<String, AttributeValue>| item["requests"].as_n().unwrap().parse();
+    app.stored(id)
+        .await
+        .map_or(0, |item| number(&item).unwrap())
 }
 
 #[tokio::test]
@@ -50,143 +42,97 @@ async fn a_request_costs_the_same_however_many_there_were_before() {
                 ..Profile::new(name, Countries::All)
             })
             .await;
-        // Ten a second, for longer than anything is kept of a second or a call.
-        for round in 0..7 {
-            for _ in 0..10 {
-                app.request_as(&key, &app.somebody()).await;
-                app.advance(Duration::from_millis(100));
-            }
-            app.advance(Duration::from_secs(if round < 3 { 0 } else { 20 }));
+        for _ in 0..70 {
+            app.request_as(&key, &app.somebody()).await;
+            app.advance(Duration::from_millis(100));
         }
-        let charges = app.dynamodb.take_calls();
-        let charges = charges
+        let calls = app.dynamodb.take_calls();
+        let counts = ["UpdateItem CAP", "UpdateItem USAGE"];
+        let counts = calls
             .iter()
-            .filter(|call| ["UpdateItem CLIENT", "UpdateItem STACK"].contains(&&*call.operation));
-        let units: Vec<_> = charges.map(|call| call.units).collect();
+            .filter(|call| counts.contains(&&*call.operation));
+        let units: Vec<_> = counts.map(|call| call.units).collect();
         assert!(units.len() >= 140, "{name}: {}", units.len());
         assert!(units.iter().all(|units| *units <= 1.0), "{name}: {units:?}");
     }
 }
 
 #[tokio::test]
-async fn no_item_of_a_client_without_caps_gets_hot() {
-    // 10,000 requests a second of a tenth of a second each: that many functions run.
-    const RATE: usize = 10_000;
-    const FUNCTIONS: usize = RATE / 10;
+async fn the_counts_of_a_client_are_spread_over_sixteen_items() {
     let app = App::start().await;
+    for _ in 0..200 {
+        let counted = app.table();
+        let id = RequestId::random().unwrap();
+        counted.count(&shop(), id, 2, false, START).await.unwrap();
+    }
+    let items = app.everything_stored().await;
+    let id = |item: &HashMap<String, AttributeValue>| {
+        item.get("id").and_then(|id| id.as_s().ok()).cloned()
+    };
+    let ids = items.iter().filter_map(id);
+    let counts = ids
+        .filter(|id| id.starts_with(&format!("USAGE#shop#{DAY}#")))
+        .count();
+    assert_eq!(counts, 16, "each hexadecimal digit has one");
+    assert_eq!(app.usage("shop").await.days[&DAY], (200, 400));
+}
+
+#[tokio::test]
+async fn a_cap_whose_answer_is_lost_counts_one_too_many_and_never_too_few() {
+    let app = App::start().await;
+    let table = app.fresh_powers().verifications;
     let client = shop();
-    for _ in 0..FUNCTIONS {
-        let usage = usage(&app);
-        let slip = usage.slip(START).unwrap();
-        let taken = usage
-            .charge(
-                Account::Client(&client),
-                charge(),
-                Caps::default(),
-                &slip,
-                &[],
-            )
-            .await;
-        assert_eq!(taken.unwrap(), Taken::Taken);
-    }
-    let mut requests = 0;
-    for item in app.everything_stored().await {
-        let id = item.get("id").and_then(|id| id.as_s().ok());
-        if id.is_some_and(|id| id.starts_with("CLIENT#shop#")) {
-            let functions: usize = item[&format!("day#{DAY}")].as_n().unwrap().parse().unwrap();
-            requests += functions;
-            let size: usize = item
-                .iter()
-                .map(|(name, value)| name.len() + length(value))
-                .sum();
-            let units = functions * (RATE / FUNCTIONS) * size.div_ceil(1024);
-            assert!(
-                units < UNITS_OF_AN_ITEM,
-                "{functions} functions, {size} bytes"
-            );
-        }
-    }
-    assert_eq!(requests, FUNCTIONS);
-    let state = usage(&app).read(Account::Client(&client)).await.unwrap();
-    assert_eq!(state.days[&DAY], (FUNCTIONS as u64, FUNCTIONS as u64));
-}
-
-/// The bytes of a number or a text, as DynamoDB counts them or more.
-fn length(value: &AttributeValue) -> usize {
-    value.as_s().or(value.as_n()).unwrap().len()
+    let cap = Cap::per_day(&client, 10);
+    let id = format!("CAP#shop#86400#{DAY}");
+    app.dynamodb.lose("UpdateItem CAP", [Fate::LostAfter]);
+    assert_eq!(table.take(cap, 1, START).await.unwrap(), Taken::Taken);
+    assert_eq!(counted(&app, &id).await, 2);
+    app.dynamodb.lose("UpdateItem CAP", [Fate::LostAfter]);
+    table.release(cap, 1, START).await.unwrap_err();
+    assert_eq!(counted(&app, &id).await, 1, "a release is not repeated");
 }
 
 #[tokio::test]
-async fn a_write_that_arrives_late_takes_nothing() {
+async fn a_cap_that_is_set_during_the_day_counts_the_day() {
     let app = App::start().await;
-    let (usage, client) = (usage(&app), shop());
-    let account = Account::Client(&client);
-    for caps in [
-        Caps::default(),
-        Caps {
-            per_second: Some(9),
-            ..Caps::default()
+    let profile = |per_day| Profile {
+        limits: Limits {
+            per_day,
+            ..Limits::default()
         },
-    ] {
-        for in_doubt in [false, true] {
-            let (charge, slip) = (charge(), usage.slip(START).unwrap());
-            if !in_doubt {
-                usage
-                    .charge(account, charge, caps, &slip, &[])
-                    .await
-                    .unwrap();
-            }
-            let back = usage.give_back(account, charge, caps, &slip, &[], in_doubt);
-            back.await.unwrap();
-            // The first copy of the write, which the network had held.
-            usage
-                .charge(account, charge, caps, &slip, &[])
-                .await
-                .unwrap();
-            let state = usage.read(account).await.unwrap();
-            let counted: u64 = state.days.values().map(|(requests, _)| requests).sum();
-            assert_eq!(counted, 0, "in doubt: {in_doubt}, {caps:?}");
-        }
+        ..Profile::new("shop", Countries::All)
+    };
+    let key = app.add(profile(None)).await;
+    for _ in 0..5 {
+        app.sent(&app.request_as(&key, &app.somebody()).await);
     }
+    app.add(profile(Some(6))).await;
+    app.advance(Duration::from_secs(30));
+    // Twice, as by two operators, and after an answer that was lost.
+    let table = app.fresh_powers().verifications;
+    app.dynamodb.lose("UpdateItem CAP", [Fate::LostAfter]);
+    table.carry_over(&shop(), START).await.unwrap();
+    table.carry_over(&shop(), START).await.unwrap();
+    assert_eq!(counted(&app, &format!("CAP#shop#86400#{DAY}")).await, 5);
+    app.sent(&app.request_as(&key, &app.somebody()).await);
+    app.request_as(&key, NUMBER).await.is_limited();
 }
 
 #[tokio::test]
-async fn a_slot_is_the_next_calls_unless_a_write_may_still_arrive() {
+async fn lifting_a_balance_refuses_nobody_who_does_not_know_of_it_yet() {
     let app = App::start().await;
-    let (usage, client) = (usage(&app), shop());
-    let caps = Caps {
-        per_day: Some(100),
-        ..Caps::default()
-    };
-    let slots = async || {
-        let items = app.everything_stored().await;
-        let own = items.iter().find(|item| {
-            item.get("id")
-                .and_then(|id| id.as_s().ok())
-                .is_some_and(|id| id == "CLIENT#shop")
-        });
-        own.unwrap()
-            .keys()
-            .filter(|name| name.starts_with("slot#"))
-            .count()
-    };
-    let account = Account::Client(&client);
-    for _ in 0..5 {
-        let slip = usage.slip(START).unwrap();
-        usage
-            .charge(account, charge(), caps, &slip, &[])
-            .await
-            .unwrap();
+    let key = app
+        .add(Profile {
+            prepaid: true,
+            ..Profile::new("shop", Countries::All)
+        })
+        .await;
+    app.set_balance("shop", 1).await;
+    app.sent(&app.request_as(&key, &app.somebody()).await);
+    // The function remembers a prepaid client for 30 seconds.
+    app.table().set_balance(&shop(), None).await.unwrap();
+    for _ in 0..3 {
+        app.sent(&app.request_as(&key, &app.somebody()).await);
     }
-    assert_eq!(slots().await, 1);
-    app.dynamodb
-        .lose("UpdateItem CLIENT", [crate::wire::Fate::LostBefore]);
-    for _ in 0..5 {
-        let slip = usage.slip(START).unwrap();
-        usage
-            .charge(account, charge(), caps, &slip, &[])
-            .await
-            .unwrap();
-    }
-    assert_eq!(slots().await, 2, "the one in doubt is not used again");
+    assert_eq!(app.usage("shop").await.balance, None);
 }

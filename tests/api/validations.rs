@@ -30,7 +30,7 @@ async fn a_wrong_code_is_counted_and_the_right_one_still_succeeds() {
         .is(200, not_matched());
     let item = app.stored(&sent.request_id).await.unwrap();
     assert_eq!(item["attempts"], AttributeValue::N("1".to_owned()));
-    assert_eq!(item["state"], AttributeValue::S("sent".to_owned()));
+    assert_eq!(item["state"], AttributeValue::S("open".to_owned()));
     app.validate(&sent.code, &sent.request_id)
         .await
         .is(200, success());

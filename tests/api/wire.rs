@@ -45,10 +45,20 @@ pub enum Fate {
     Fails,
     /// The service does it two seconds later, whether or not anyone still waits for the answer.
     Slow,
+    /// `DynamoDB` answers that another transaction has one of the items; what cannot meet one is throttled.
+    Conflicts,
+    /// `DynamoDB` answers that the same transaction is on its way; what is none is throttled.
+    InProgress,
+    /// The service does it and answers 200 with nothing in it.
+    Emptied,
+    /// The service does it, and a quarter of its answer comes.
+    Cut,
+    /// The service does it, and something else answers 200 with a page.
+    Replaced,
 }
 
 /// Each of them.
-pub const FATES: [Fate; 8] = [
+pub const FATES: [Fate; 13] = [
     Fate::Refused,
     Fate::LostBefore,
     Fate::LostAfter,
@@ -57,6 +67,11 @@ pub const FATES: [Fate; 8] = [
     Fate::Throttled,
     Fate::Fails,
     Fate::Slow,
+    Fate::Conflicts,
+    Fate::InProgress,
+    Fate::Emptied,
+    Fate::Cut,
+    Fate::Replaced,
 ];
 
 /// How many calls meet a fate.
@@ -277,7 +292,9 @@ impl Wire {
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
             Some(Fate::HeldBefore) => return self.hold(busy).await,
-            Some(fate @ (Fate::Throttled | Fate::Fails)) => return Ok(failure(&headers, fate)),
+            Some(fate @ (Fate::Throttled | Fate::Fails | Fate::Conflicts | Fate::InProgress)) => {
+                return Ok(failure(&headers, &body, fate));
+            }
             Some(Fate::Slow) => {
                 {
                     let mut state = self.state.lock().unwrap();
@@ -301,6 +318,14 @@ impl Wire {
         match fate {
             Some(Fate::LostAfter) => return Err(io::ErrorKind::ConnectionReset.into()),
             Some(Fate::HeldAfter) => return self.hold(busy).await,
+            Some(fate @ (Fate::Emptied | Fate::Cut | Fate::Replaced)) => {
+                let whole = answer
+                    .into_body()
+                    .collect()
+                    .await
+                    .map_err(io::Error::other)?;
+                return Ok(Response::new(Full::new(spoiled(&whole.to_bytes(), fate))));
+            }
             _ => {}
         }
         Ok(answer)
@@ -327,7 +352,7 @@ impl Wire {
         let body = answer.bytes().await.unwrap();
         let units = serde_json::from_slice::<Value>(&body)
             .ok()
-            .and_then(|answer| answer["ConsumedCapacity"]["CapacityUnits"].as_f64())
+            .map(|answer| units(&answer["ConsumedCapacity"]))
             .unwrap_or_default();
         let call = Call { operation, units };
         self.state.lock().unwrap().calls.push(call);
@@ -407,40 +432,75 @@ fn bind(address: SocketAddr) -> TcpSocket {
     socket
 }
 
-/// How the service of this call says that there are too many calls, or that it failed.
-fn failure(headers: &http::HeaderMap, fate: Fate) -> Response<Full<Bytes>> {
-    let throttled = fate == Fate::Throttled;
+/// What is left of a successful answer.
+fn spoiled(whole: &Bytes, fate: Fate) -> Bytes {
+    match fate {
+        Fate::Emptied => Bytes::new(),
+        Fate::Cut => whole.slice(..whole.len() / 4),
+        _ => Bytes::from_static(b"<!DOCTYPE html><title>Welcome</title>"),
+    }
+}
+
+/// The units of one table or of several.
+fn units(capacity: &Value) -> f64 {
+    let tables = capacity.as_array().into_iter().flatten();
+    let tables = tables.chain([capacity]);
+    tables.filter_map(|one| one["CapacityUnits"].as_f64()).sum()
+}
+
+/// The answer of this call's service that there are too many calls, that it failed, or that others have
+/// the items.
+fn failure(headers: &http::HeaderMap, request: &[u8], fate: Fate) -> Response<Full<Bytes>> {
     let target = headers.get("x-amz-target").map(|t| t.to_str().unwrap());
-    let code = match (target, throttled) {
-        (Some(target), true) if target.starts_with("DynamoDB") => {
-            "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"
-        }
-        (Some(target), false) if target.starts_with("DynamoDB") => {
-            "com.amazonaws.dynamodb.v20120810#InternalServerError"
-        }
-        (Some(_), true) => "ThrottlingException",
-        (Some(_), false) => "InternalServiceError",
-        (None, true) => "Throttling",
-        (None, false) => "InternalError",
+    let operation = target.and_then(|target| target.strip_prefix("DynamoDB_20120810."));
+    let fate = match (operation, fate) {
+        (Some("TransactWriteItems"), fate) | (Some("UpdateItem"), fate @ Fate::Conflicts) => fate,
+        (_, Fate::Fails) => Fate::Fails,
+        _ => Fate::Throttled,
     };
-    let body = match target {
-        Some(_) => json!({ "__type": code, "message": "" }).to_string(),
-        None => format!(
+    let code = match (operation, fate) {
+        (Some("TransactWriteItems"), Fate::Conflicts) => "TransactionCanceledException",
+        (Some(_), Fate::Conflicts) => "TransactionConflictException",
+        (Some(_), Fate::InProgress) => "TransactionInProgressException",
+        (Some(_), Fate::Fails) => "InternalServerError",
+        (Some(_), _) => "ProvisionedThroughputExceededException",
+        (None, Fate::Fails) if target.is_some() => "InternalServiceError",
+        (None, _) if target.is_some() => "ThrottlingException",
+        (None, Fate::Fails) => "InternalError",
+        (None, _) => "Throttling",
+    };
+    let body = match (operation, target) {
+        (Some(_), _) => {
+            let code = format!("com.amazonaws.dynamodb.v20120810#{code}");
+            let mut body = json!({ "__type": code, "message": "" });
+            if fate == Fate::Conflicts {
+                let request: Value = serde_json::from_slice(request).unwrap();
+                let items = request["TransactItems"].as_array().map_or(0, Vec::len);
+                let mut reasons = vec![json!({ "Code": "None" }); items];
+                if let Some(last) = reasons.last_mut() {
+                    *last = json!({ "Code": "TransactionConflict" });
+                }
+                body["CancellationReasons"] = reasons.into();
+            }
+            body.to_string()
+        }
+        (None, Some(_)) => json!({ "__type": code, "message": "" }).to_string(),
+        (None, None) => format!(
             "<ErrorResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><Error>\
              <Type>Sender</Type><Code>{code}</Code></Error></ErrorResponse>"
         ),
     };
     let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = if throttled {
-        http::StatusCode::BAD_REQUEST
-    } else {
+    *response.status_mut() = if fate == Fate::Fails {
         http::StatusCode::INTERNAL_SERVER_ERROR
+    } else {
+        http::StatusCode::BAD_REQUEST
     };
     response
 }
 
-/// `DynamoDB_20120810.UpdateItem` is `UpdateItem`, with `RECIPIENT`, `CLIENT` or `STACK` behind it
-/// where it is the item of one; a form's `Action=Publish` is `Publish`.
+/// `DynamoDB_20120810.UpdateItem` is `UpdateItem`, with `RECIPIENT`, `USAGE` or `CAP` behind it where it is
+/// the item of one; a form's `Action=Publish` is `Publish`.
 fn operation(headers: &http::HeaderMap, body: &[u8]) -> String {
     if let Some(target) = headers.get("x-amz-target") {
         let target = target.to_str().unwrap();
@@ -449,7 +509,7 @@ fn operation(headers: &http::HeaderMap, body: &[u8]) -> String {
         let id = request["Key"]["id"]["S"].as_str().unwrap_or_default();
         let kind = id.split('#').next().unwrap();
         return match kind {
-            "RECIPIENT" | "CLIENT" | "STACK" => format!("{operation} {kind}"),
+            "RECIPIENT" | "USAGE" | "CAP" => format!("{operation} {kind}"),
             _ => operation.to_owned(),
         };
     }
@@ -463,7 +523,9 @@ fn operation(headers: &http::HeaderMap, body: &[u8]) -> String {
 /// DynamoDB tells what a call costs when it is asked to; the product does not ask.
 fn ask_for_units(body: &Bytes) -> Bytes {
     match serde_json::from_slice::<Value>(body) {
-        Ok(mut request) if request["TableName"].is_string() => {
+        Ok(mut request)
+            if request["TableName"].is_string() || request["TransactItems"].is_array() =>
+        {
             request["ReturnConsumedCapacity"] = json!("TOTAL");
             request.to_string().into()
         }

@@ -1,0 +1,149 @@
+//! What a guess does to the tables: it is counted, compared and consumed in one write, and a wrong one
+//! is counted as a failure of the recipient in a second.
+//!
+//! The code's digest is the *name* of an attribute of the verification, so that one conditional write
+//! counts a guess, compares it and consumes the code: `if_not_exists(<digest of the guess>, state)` is
+//! `"verified"` for the right code and the old state for any other. DynamoDB orders the writes of an
+//! item, so no interleaving of callers compares more than `max_attempts` guesses or succeeds twice.
+
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+
+use crate::aws::AwsError;
+use crate::client::ClientId;
+use crate::clock::Timestamp;
+use crate::secret::GuessDigests;
+use crate::verification::{CallId, RequestId};
+
+use super::begin::{OPEN, VERIFIED};
+use super::recipients::{KEPT, recipient_id};
+use super::value::{Item, is_written, number, refused, text};
+use super::{Verifications, code_attribute};
+
+/// How often the write is made again whose answer lacks the item.
+const ANSWERS_AWAITED: usize = 3;
+
+/// How much of a guess's call id names it among a recipient's failures: 48 bits.
+const NAME: usize = 8;
+
+/// The table's word on a guess.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The right code, for the first time.
+    Verified {
+        /// The recipient whose failures are to be forgotten, if there may be any.
+        failed: Option<String>,
+    },
+    /// A wrong code; it is counted.
+    NotMatched {
+        /// The recipient whose failure it is, unless it is a test number's.
+        recipient: Option<String>,
+    },
+    /// No such code, or not any more; nothing is counted.
+    NotFound,
+}
+
+impl Verifications {
+    /// Counts, compares and consumes a guess: one write, whatever comes of it.
+    ///
+    /// A call that is sent again after its write has landed finds its id in the item and gives the same
+    /// answer; it counts nothing.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn guess(
+        &self,
+        id: RequestId,
+        client: &ClientId,
+        guess: GuessDigests,
+        call: &CallId,
+        now: Timestamp,
+    ) -> Result<Verdict, AwsError> {
+        let attempt = format!("try#{}", call.as_str());
+        let update = self
+            .update(&self.patient, &id.to_string())
+            .update_expression(
+                "SET attempts = attempts + :one, #try = attempts + :one, #state = \
+                 if_not_exists(#current, if_not_exists(#next, if_not_exists(#previous, #state)))",
+            )
+            .condition_expression(
+                "#client = :client AND expires_at > :now AND attempts < max_attempts \
+                 AND #state = :open AND attribute_not_exists(#try)",
+            )
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#client", "client")
+            .expression_attribute_names("#current", code_attribute(guess.current))
+            .expression_attribute_names("#next", code_attribute(guess.next))
+            .expression_attribute_names("#previous", code_attribute(guess.previous))
+            .expression_attribute_names("#try", &attempt)
+            .expression_attribute_values(":client", text(client.as_str()))
+            .expression_attribute_values(":now", number(now.as_millis()))
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":open", text(OPEN))
+            .return_values(ReturnValue::AllNew);
+        for _ in 0..ANSWERS_AWAITED {
+            let item = match update.clone().send().await {
+                Ok(new) => new.attributes,
+                Err(error) => Some(refused(&error)?),
+            };
+            if let Some(item) = item {
+                return Ok(verdict(&item, &attempt));
+            }
+        }
+        Err(AwsError::incomplete("UpdateItem"))
+    }
+
+    /// Counts a wrong guess, by its call's id: one write. However often and in whatever order it is
+    /// repeated, it counts once, and a repeat does not prolong a lock.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn count_failure(
+        &self,
+        recipient: &str,
+        call: &CallId,
+        now: Timestamp,
+    ) -> Result<(), AwsError> {
+        let name = &call.as_str()[..NAME];
+        let update = self
+            .update(&self.dynamodb, &recipient_id(recipient))
+            .update_expression("ADD failed :names SET failed_at = :now, #ttl = :ttl")
+            .condition_expression("NOT contains(failed, :name)")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":names", AttributeValue::Ss(vec![name.to_owned()]))
+            .expression_attribute_values(":name", text(name))
+            .expression_attribute_values(":now", number(now.as_millis()))
+            .expression_attribute_values(":ttl", number(now.plus(KEPT).as_secs_ceil()));
+        is_written(update).await.map(drop)
+    }
+
+    /// Forgets the failures, after a right guess: one write.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn forget_failures(&self, recipient: &str) -> Result<(), AwsError> {
+        let update = self
+            .update(&self.dynamodb, &recipient_id(recipient))
+            .update_expression("REMOVE failed, failed_at")
+            .condition_expression("attribute_exists(failed)");
+        is_written(update).await.map(drop)
+    }
+}
+
+/// The answer to the guess that was counted as `attempt`, from the item as it is. Nothing is counted
+/// after the right guess, so the winner's number is the number of guesses.
+fn verdict(item: &Item, attempt: &str) -> Verdict {
+    let Some(counted_as) = item.get(attempt) else {
+        return Verdict::NotFound;
+    };
+    let recipient = item.get("recipient").and_then(|value| value.as_s().ok());
+    let recipient = recipient.cloned();
+    let verified = item.get("state") == Some(&text(VERIFIED));
+    if !verified || item.get("attempts") != Some(counted_as) {
+        return Verdict::NotMatched { recipient };
+    }
+    // Failures when the verification began, or at this very code.
+    let clean = !item.contains_key("failures") && counted_as == &number(1);
+    Verdict::Verified {
+        failed: recipient.filter(|_| !clean),
+    }
+}

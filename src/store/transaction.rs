@@ -1,0 +1,194 @@
+//! How a transaction is tried until its outcome is known.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
+use aws_smithy_async::rt::sleep::AsyncSleep as _;
+
+use crate::aws::{self, AwsError, AwsErrorKind, PATIENT_ATTEMPTS};
+use crate::entropy::EntropyError;
+use crate::metrics;
+use crate::verification::CallId;
+
+use super::Verifications;
+use super::value::Item;
+
+/// Why an item of a transaction was not written, where another attempt may write it.
+const PASSING: [&str; 4] = [
+    "ProvisionedThroughputExceeded",
+    "RequestLimitExceeded",
+    "ThrottlingError",
+    "TransactionConflict",
+];
+
+/// One of our own calls: its id, and the outcome of its transactions as far as it is known.
+#[derive(Debug)]
+pub struct Call {
+    id: CallId,
+    transactions: AtomicU32,
+    doubt: AtomicBool,
+}
+
+impl Call {
+    /// A call with an id that no other has.
+    ///
+    /// # Errors
+    /// When the operating system's generator fails.
+    pub fn new() -> Result<Self, EntropyError> {
+        Ok(Self {
+            id: CallId::random()?,
+            transactions: AtomicU32::new(0),
+            doubt: AtomicBool::new(false),
+        })
+    }
+
+    /// The call's id.
+    #[must_use]
+    pub fn id(&self) -> &CallId {
+        &self.id
+    }
+
+    /// Whether an attempt got no answer, so that it may have landed or still land.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubt.load(Ordering::Relaxed)
+    }
+
+    fn set_doubt(&self, doubt: bool) {
+        self.doubt.store(doubt, Ordering::Relaxed);
+    }
+
+    /// A client request token for the call's next transaction: at most 36 characters.
+    fn token(&self) -> String {
+        let number = self.transactions.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number}", self.id.as_str())
+    }
+}
+
+/// An item whose condition did not hold, so that nothing of the transaction was written.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// The first one's place in the transaction.
+    pub(super) index: usize,
+    /// The item as it was; none where there is no such item.
+    pub(super) met: Option<Item>,
+}
+
+impl Verifications {
+    /// Writes all of `items` or none: two units for each KB of each item. All attempts bear one client
+    /// request token, so that the transaction is done once however often it is sent.
+    ///
+    /// Conflicts with others and throttling are tried again, and so is an attempt without an answer,
+    /// which leaves the `call` in doubt until a later one succeeds.
+    ///
+    /// # Errors
+    /// When the last attempt failed. Without a doubt nothing is written.
+    pub(super) async fn transact(
+        &self,
+        call: &Call,
+        items: Vec<TransactWriteItem>,
+    ) -> Result<Option<Refusal>, AwsError> {
+        let token = call.token();
+        let before = call.is_in_doubt();
+        let mut in_doubt = before;
+        for attempt in 1.. {
+            // It is in doubt while it is on its way, in case nobody waits for its end.
+            call.set_doubt(true);
+            let written = self
+                .once
+                .transact_write_items()
+                .client_request_token(&token)
+                .set_transact_items(Some(items.clone()))
+                .send()
+                .await;
+            let Err(error) = written else {
+                call.set_doubt(before);
+                return Ok(None);
+            };
+            let fate = Fate::of(&error);
+            in_doubt |= fate == Fate::Unknown;
+            call.set_doubt(in_doubt);
+            match fate {
+                Fate::Refused => return refusal(&error).map(Some),
+                Fate::Unknown | Fate::Passing if attempt < PATIENT_ATTEMPTS => {
+                    metrics::aws_retry();
+                    self.sleep.sleep(aws::pause(attempt)).await;
+                }
+                Fate::Unknown | Fate::Passing | Fate::Failed => {
+                    let error = AwsError::new(OPERATION, &error);
+                    return Err(match fate {
+                        Fate::Passing => error.of_kind(AwsErrorKind::Throttled),
+                        Fate::Unknown if !error.kind.is_unknown() => {
+                            error.of_kind(AwsErrorKind::Incomplete)
+                        }
+                        _ => error,
+                    });
+                }
+            }
+        }
+        Err(AwsError::timed_out(OPERATION))
+    }
+}
+
+/// The operation, as AWS calls it.
+pub(super) const OPERATION: &str = "TransactWriteItems";
+
+/// What became of an attempt that did not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// A condition does not hold.
+    Refused,
+    /// It is not done, and may be later.
+    Passing,
+    /// It may be done.
+    Unknown,
+    /// It is not done, and never will be.
+    Failed,
+}
+
+impl Fate {
+    fn of(error: &SdkError<TransactWriteItemsError>) -> Self {
+        match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                match first(cancelled.cancellation_reasons()).and_then(|(_, reason)| reason.code())
+                {
+                    Some(code) if PASSING.contains(&code) => Self::Passing,
+                    Some("ConditionalCheckFailed") => Self::Refused,
+                    // A cancellation without its reasons tells nothing.
+                    None => Self::Unknown,
+                    Some(_) => Self::Failed,
+                }
+            }
+            Some(TransactWriteItemsError::TransactionInProgressException(_)) => Self::Unknown,
+            _ => match aws::kind(error) {
+                AwsErrorKind::NotConnected | AwsErrorKind::Throttled => Self::Passing,
+                kind if kind.is_unknown() => Self::Unknown,
+                _ => Self::Failed,
+            },
+        }
+    }
+}
+
+/// The first item that was not written for a reason of its own. What stands before another in a
+/// transaction comes before it here, a conflict too: nothing is believed of those behind it.
+fn first(reasons: &[CancellationReason]) -> Option<(usize, &CancellationReason)> {
+    let is_one = |reason: &CancellationReason| reason.code().is_some_and(|code| code != "None");
+    let mut reasons = reasons.iter().enumerate();
+    reasons.find(|(_, reason)| is_one(reason))
+}
+
+fn refusal(error: &SdkError<TransactWriteItemsError>) -> Result<Refusal, AwsError> {
+    let reasons = match error.as_service_error() {
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+            cancelled.cancellation_reasons()
+        }
+        _ => &[],
+    };
+    let (index, reason) = first(reasons).ok_or_else(|| AwsError::new(OPERATION, error))?;
+    Ok(Refusal {
+        index,
+        met: reason.item().cloned(),
+    })
+}
