@@ -29,6 +29,12 @@ SERVICES = {
     "secretsmanager": "secretsmanager",
     "CodeDeploy_20141006": "codedeploy",
 }
+PARTS = {
+    "ConditionCheck": "ConditionCheckItem",
+    "Delete": "DeleteItem",
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+}
 INVOCATION = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
 
 # How a call fails: without an answer, with one of DynamoDB, or with one of SNS.
@@ -53,6 +59,14 @@ def partition_keys():
         for key in properties["KeySchema"]
         if key["KeyType"] == "HASH"
     }
+
+
+def dynamodb_calls(operation, body):
+    """What IAM authorises: a transaction by the actions of its parts."""
+    if operation != "TransactWriteItems":
+        return [dynamodb_call(operation, body)]
+    parts = [part for item in body["TransactItems"] for part in item.items()]
+    return [dynamodb_call(PARTS[kind], part) for kind, part in parts]
 
 
 def dynamodb_call(operation, body):
@@ -108,20 +122,23 @@ def codedeploy_call(operation):
 
 
 def understand(path, headers, body):
-    """The service of a call, and its action, resource and attributes."""
+    """The service of a call, its action, and what IAM authorises: actions, resources, attributes."""
     url = urllib.parse.urlsplit(path)
     invocation = INVOCATION.fullmatch(url.path)
-    if invocation:
-        return "lambda", *invocation_call(invocation[1], url.query)
     prefix, _, operation = headers.get("x-amz-target", "").partition(".")
-    service = SERVICES.get(prefix, "sns")
-    if service == "dynamodb":
-        return service, *dynamodb_call(operation, json.loads(body))
-    if service == "secretsmanager":
-        return service, *secret_call(operation, json.loads(body))
-    if service == "codedeploy":
-        return service, *codedeploy_call(operation)
-    return service, *publish_call(body)
+    service = "lambda" if invocation else SERVICES.get(prefix, "sns")
+    if service == "lambda":
+        calls = [invocation_call(invocation[1], url.query)]
+    elif service == "dynamodb":
+        calls = dynamodb_calls(operation, json.loads(body))
+        return service, f"dynamodb:{operation}", calls
+    elif service == "secretsmanager":
+        calls = [secret_call(operation, json.loads(body))]
+    elif service == "codedeploy":
+        calls = [codedeploy_call(operation)]
+    else:
+        calls = [publish_call(body)]
+    return service, calls[0][0], calls
 
 
 class Record:
@@ -222,8 +239,10 @@ class Recorder:
 
     def take(self, handler):
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
-        service, action, resource, seen = understand(handler.path, handler.headers, body)
-        self.record.add(self.function, action, resource, seen)
+        service, action, calls = understand(handler.path, handler.headers, body)
+        for call in calls:
+            self.record.add(self.function, *call)
+        resource = calls[0][1]
         self.asked[action] = body
         fault = next(self.faults.get(action, iter(())), None)
         if fault == DROPPED:
