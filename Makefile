@@ -146,6 +146,10 @@ bench-timing: ## whether the time of an answer tells what the answer does not
 	cargo build --release --locked --bin twofa-local
 	python3 bench/timing/run.py $(ARGS)
 
+.PHONY: bench-conflicts
+bench-conflicts: ## how many requests a second one prepaid client can begin, simulated
+	@python3 bench/conflicts.py $(ARGS)
+
 .PHONY: bench-cost
 bench-cost: ## what a million verifications cost
 	@python3 bench/cost.py $(ARGS)
