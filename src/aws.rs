@@ -68,11 +68,14 @@ pub const PATIENT_TIMEOUT: Duration = Duration::from_secs(7);
 /// The most attempts at a call.
 const ATTEMPTS: u32 = 4;
 
-/// The most attempts at a transaction, or at a write whose outcome is the answer.
-pub(crate) const PATIENT_ATTEMPTS: u32 = 10;
+/// The most attempts at a write whose outcome is the answer.
+const PATIENT_ATTEMPTS: u32 = 10;
 
 /// The longest pause before the first retry; each later one is twice as long.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
+
+/// The longest pause before a message is sent again.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// The certificate authorities that a connection may be vouched for by.
 #[derive(Clone, Debug)]
@@ -277,7 +280,8 @@ pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
         .build();
     let config = aws_sdk_sns::config::Builder::from(config)
         .timeout_config(timeouts)
-        .retry_config(retries())
+        // A pause that the service asks for must not outlast the time: what was throttled is not taken.
+        .retry_config(retries().with_max_backoff(LONGEST_BACKOFF))
         .retry_partition(partition())
         .retry_classifier(OnlyWhatWasNotTaken)
         .interceptor(CountRetries);
@@ -300,8 +304,10 @@ impl ClassifyRetry for OnlyWhatWasNotTaken {
             .as_operation_error()
             .and_then(|error| error.downcast_ref::<PublishError>())
             .and_then(ProvideErrorMetadata::code);
-        if not_connected || code.is_some_and(|code| THROTTLES.contains(&code)) {
-            RetryAction::NoActionIndicated
+        if not_connected {
+            RetryAction::transient_error()
+        } else if code.is_some_and(|code| THROTTLES.contains(&code)) {
+            RetryAction::throttling_error()
         } else {
             RetryAction::RetryForbidden
         }
@@ -464,11 +470,6 @@ impl AwsError {
     /// `operation` could not be asked for.
     pub(crate) fn malformed(operation: &'static str) -> Self {
         Self::without_answer(operation, AwsErrorKind::Malformed)
-    }
-
-    /// The same, of another kind: the status of an answer does not tell all.
-    pub(crate) fn of_kind(self, kind: AwsErrorKind) -> Self {
-        Self { kind, ..self }
     }
 
     fn without_answer(operation: &'static str, kind: AwsErrorKind) -> Self {

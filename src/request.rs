@@ -23,7 +23,7 @@ use tracing::field::display;
 use utoipa::ToSchema;
 
 use crate::aws::{AwsError, BEGIN_TIMEOUT};
-use crate::client::Client;
+use crate::client::{Client, ClientId};
 use crate::clock::Timestamp;
 use crate::entropy::EntropyError;
 use crate::message_service::{MessageService, Published};
@@ -224,6 +224,8 @@ struct Plan<'a> {
     recipient: Digest,
     /// A test number: the code is always the same, and no SMS is sent.
     is_test: bool,
+    /// How many failures the recipient may have.
+    admitted: u32,
     order: &'a Order,
     now: Timestamp,
     call: Call,
@@ -301,7 +303,9 @@ pub async fn request(
     Span::current().record("request_id", display(id));
     match Plan::new(order, id, is_keyed, client, now, tools) {
         Ok(plan) => plan.carry_out(tools).await,
-        Err(refusal) if is_keyed => answer_refused(order, id, refusal, now, tools).await,
+        Err(refusal) if is_keyed => {
+            answer_refused(order, id, &client.id, refusal, now, tools).await
+        }
         Err(refusal) => Err(refusal),
     }
 }
@@ -311,6 +315,7 @@ pub async fn request(
 async fn answer_refused(
     order: &Order,
     id: RequestId,
+    client: &ClientId,
     refusal: RequestError,
     now: Timestamp,
     tools: Tools<'_>,
@@ -318,7 +323,7 @@ async fn answer_refused(
     let Some(met) = tools.verifications.earlier(id, now).await? else {
         return Err(refusal);
     };
-    if !order.means(&met, tools.secret) {
+    if !order.means(client, &met, tools.secret) {
         return Err(RequestError::KeyReused);
     }
     match met.progress() {
@@ -352,22 +357,28 @@ fn running(met: &Met, now: Timestamp) -> RequestError {
 impl Order {
     /// Whether this means the same as the body of the call that was `met`: recipient, template, and the
     /// values of the parameters that were in it.
-    fn means(&self, met: &Met, secret: &Secret) -> bool {
+    fn means(&self, client: &ClientId, met: &Met, secret: &Secret) -> bool {
         let Ok(to) = PhoneNumber::parse(self.to.expose_secret()) else {
             return false;
         };
-        let meaning = self.meaning(&to, &met.parameters(), secret);
+        let meaning = self.meaning(client, &to, &met.parameters(), secret);
         meaning.is_some_and(|digest| digest.encode() == met.body())
     }
 
     /// The digest of number, template and the values of those parameters, if they are all there.
-    fn meaning(&self, to: &PhoneNumber, names: &[&str], secret: &Secret) -> Option<Digest> {
+    fn meaning(
+        &self,
+        client: &ClientId,
+        to: &PhoneNumber,
+        names: &[&str],
+        secret: &Secret,
+    ) -> Option<Digest> {
         let template = TemplateId::parse(&self.template_id)?.to_string();
         let mut fields = vec![to.expose().as_bytes(), template.as_bytes()];
         for name in names {
             fields.extend([name.as_bytes(), self.parameters.get(*name)?.as_bytes()]);
         }
-        Some(secret.body_digest(&fields))
+        Some(secret.body_digest(client, &fields))
     }
 }
 
@@ -395,6 +406,11 @@ impl<'a> Plan<'a> {
             tracing::warn!("a test number was refused: the stack does not allow any");
             return Err(Rejection::General.into());
         }
+        let limits = &client.profile.limits;
+        let admitted = limits.failures_admitted(client.max_attempts());
+        let locked = RequestError::Limited {
+            until: now.plus(limits.lock()),
+        };
         let seed = Seed::random()?;
         let code = if is_test {
             secret.test_code(&client.id, &to, template.code_length)
@@ -406,7 +422,7 @@ impl<'a> Plan<'a> {
         let keyed = is_keyed.then(|| {
             let names = template.text.placeholders().filter(|name| *name != CODE);
             let names: Vec<_> = names.collect::<BTreeSet<_>>().into_iter().collect();
-            let body = order.meaning(&to, &names, secret)?;
+            let body = order.meaning(&client.id, &to, &names, secret)?;
             Some((body, names))
         });
         Ok(Self {
@@ -415,6 +431,7 @@ impl<'a> Plan<'a> {
             template,
             recipient,
             is_test,
+            admitted: admitted.ok_or(locked)?,
             order,
             now,
             call: Call::new()?,
@@ -506,7 +523,7 @@ impl<'a> Plan<'a> {
 
     /// What there is to do after the call that was `met`.
     fn left_by(&self, met: &Met, secret: &Secret) -> Result<Left, RequestError> {
-        if !self.order.means(met, secret) {
+        if !self.order.means(&self.client.id, met, secret) {
             return Err(RequestError::KeyReused);
         }
         match met.progress() {
@@ -593,7 +610,7 @@ impl<'a> Plan<'a> {
         (!self.is_test).then_some(Charge {
             recipient: self.recipient,
             limits: &self.client.profile.limits,
-            max_attempts: self.client.max_attempts(),
+            admitted: self.admitted,
             parts: self.draft.sms.parts(),
             prepaid: self.client.profile.prepaid,
         })

@@ -312,9 +312,9 @@ impl Secret {
 
     /// The digest by which a repeated request's body is compared with the first one's.
     #[must_use]
-    pub fn body_digest(&self, fields: &[&[u8]]) -> Digest {
-        self.recipient
-            .digest(&[&[b"body" as &[u8]], fields].concat())
+    pub fn body_digest(&self, client: &ClientId, fields: &[&[u8]]) -> Digest {
+        let names = [b"body", client.as_str().as_bytes()];
+        self.recipient.digest(&[&names, fields].concat())
     }
 
     /// The name of a guess that may be repeated: the same guess with the same key has the same.

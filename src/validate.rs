@@ -77,10 +77,13 @@ pub async fn validate(
     };
     let guessed = verifications.guess(id, client, digests, &call, now);
     match timed(Step::Guess, guessed).await? {
-        Verdict::Verified { failed } => {
+        Verdict::Verified { failed, expires_at } => {
             if let Some(recipient) = failed
-                && let Err(error) =
-                    timed(Step::Settle, verifications.forget_failures(&recipient)).await
+                && let Err(error) = timed(
+                    Step::Settle,
+                    verifications.forget_failures(&recipient, expires_at),
+                )
+                .await
             {
                 // The next right guess does it.
                 tracing::warn!(%error, "failed to forget a recipient's failures");

@@ -24,9 +24,9 @@ use crate::{template, text};
 /// is: other clients, other templates, absent fields, and always keys, test numbers, and the balance of
 /// a client that stays prepaid. A second run changes nothing.
 ///
-/// The first `per_day` of a client counts the day's earlier requests too. The command waits 31
+/// The first `per_day` of a client counts the day's earlier requests too. The command waits 55
 /// seconds, until every function knows the limit, and then counts them. If it is interrupted, run
-/// it again half a minute later.
+/// it again a minute later.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   twofa apply clients.toml --dry-run

@@ -57,9 +57,9 @@ pub(crate) enum ClientCommand {
     ///
     /// A balance that is taken away refuses nobody from now on.
     ///
-    /// The first --per-day of a client counts the day's earlier requests too. The command waits 31
+    /// The first --per-day of a client counts the day's earlier requests too. The command waits 55
     /// seconds, until every function knows the limit, and then counts them. If it is interrupted, run
-    /// it again half a minute later.
+    /// it again a minute later.
     #[command(after_help = "Examples:
   twofa client set shop --countries GB,IE,DE --max-price 0.08
   twofa client set shop --window 1/30 --window 5/600 --window 20/86400

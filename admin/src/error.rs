@@ -141,7 +141,7 @@ pub(crate) enum Error {
     /// A cap was set, and does not count the requests that the day has seen.
     #[error(
         "per_day of {clients} is set, but does not count the requests made before; run the same command \
-         again in half a minute"
+         again in a minute"
     )]
     NotCarriedOver {
         /// Whose it is.

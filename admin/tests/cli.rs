@@ -910,7 +910,7 @@ async fn the_same_command_counts_what_an_interrupted_one_did_not() {
     let mut stderr = BufReader::new(apply.stderr.take().unwrap()).lines();
     let said = stderr.next_line().await.unwrap().unwrap();
     assert!(
-        said.contains("waiting 31 seconds") && said.contains("shop"),
+        said.contains("waiting 55 seconds") && said.contains("shop"),
         "{said}"
     );
     let interrupt = ["-INT", &apply.id().unwrap().to_string()];

@@ -129,9 +129,9 @@ pub async fn fill(backends: &Backends, rows: usize) -> Result<Vec<Sent>, Failed>
         lease_until: now,
         charge: Some(Charge {
             // Any digest does: nobody is ever asked for it.
-            recipient: secret.body_digest(&[]),
+            recipient: secret.body_digest(&owner, &[]),
             limits: &limits,
-            max_attempts: 5,
+            admitted: 75,
             parts: 1,
             prepaid: false,
         }),

@@ -97,9 +97,10 @@ pub(super) async fn observe(
 /// The time that Lambda leaves the call, less what the answer takes; none outside of Lambda. The
 /// time-outs of all that a call waits for add up to less, unless the function's own was shortened.
 fn time_left(request: &Request) -> Option<Duration> {
-    let deadline = request.lambda_context_ref()?.deadline;
+    let context = request.lambda_context_ref()?;
+    let deadline = Some(context.deadline).filter(|deadline| *deadline > 0)?;
     let now = Clock::System.now().as_millis();
-    let left = deadline.checked_sub(now.try_into().ok()?)?;
+    let left = deadline.saturating_sub(now.try_into().ok()?);
     Some(Duration::from_millis(left).saturating_sub(FOR_THE_ANSWER))
 }
 

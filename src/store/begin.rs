@@ -104,8 +104,8 @@ pub struct Charge<'a> {
     pub recipient: Digest,
     /// The client's limits.
     pub limits: &'a Limits,
-    /// The most guesses that any of the client's templates allows.
-    pub max_attempts: u8,
+    /// How many failures the recipient may have.
+    pub admitted: u32,
     /// How many SMS parts it has.
     pub parts: usize,
     /// Whether they are paid from a balance.
@@ -286,26 +286,14 @@ impl Verifications {
         new: NewVerification<'_>,
         over: Option<&Met>,
     ) -> Result<Begun, AwsError> {
-        let admitted = new.charge.map(|charge| {
-            let admitted = charge.limits.failures_admitted(charge.max_attempts);
-            admitted.ok_or_else(|| new.now.plus(charge.limits.lock()))
-        });
-        let admitted = match admitted.transpose() {
-            Ok(admitted) => admitted.unwrap_or_default(),
-            Err(until) => return Ok(Begun::Limited { until }),
-        };
         let mut known: Option<RecipientState> = None;
         for _ in 0..TRIES {
+            let admitted = new.charge.map_or(0, |charge| charge.admitted);
             let to_forget = |known: &RecipientState| (1..=admitted).contains(&known.failures);
             let has_failures = known.as_ref().is_some_and(to_forget);
             let mut items = vec![put(self.verification(new, has_failures), over, new.now)?];
             if let Some(charge) = &new.charge {
-                items.push(update(self.entry(
-                    charge,
-                    admitted,
-                    new.now,
-                    known.as_ref(),
-                ))?);
+                items.push(update(self.entry(charge, new.now, known.as_ref()))?);
                 if charge.prepaid {
                     items.push(update(self.payment(new.client, charge.parts))?);
                 }
@@ -323,7 +311,8 @@ impl Verifications {
                 }
                 (1, Some(charge), Some(recipient)) => {
                     let recipient = RecipientState::read(&recipient);
-                    let until = recipient.refused_until(charge.limits, Some(admitted), new.now);
+                    let until =
+                        recipient.refused_until(charge.limits, Some(charge.admitted), new.now);
                     if let Some(until) = until {
                         return Ok(Begun::Limited { until });
                     }
@@ -469,6 +458,8 @@ impl Verifications {
                 Some(met) if met.is_of(new.call) && met.send_text("state") == UNSENT => {
                     return Ok(Undone::Undone);
                 }
+                // Whoever takes a call over keeps its seed.
+                Some(met) if met.seed() == Some(new.seed) => return Ok(Undone::TakenOver),
                 _ if may_land => {
                     let void = put(self.void(new), over, new.now)?;
                     let met = self.transact(new.call, vec![void]).await?;

@@ -7,8 +7,9 @@
 //! item, so no interleaving of callers compares more than `max_attempts` guesses or succeeds twice.
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_smithy_async::rt::sleep::AsyncSleep as _;
 
-use crate::aws::AwsError;
+use crate::aws::{self, AwsError, PATIENT_TIMEOUT};
 use crate::client::ClientId;
 use crate::clock::Timestamp;
 use crate::secret::GuessDigests;
@@ -16,11 +17,8 @@ use crate::verification::{CallId, RequestId};
 
 use super::begin::{OPEN, VERIFIED};
 use super::recipients::{KEPT, recipient_id};
-use super::value::{Item, is_written, number, refused, text};
+use super::value::{Item, integer, is_written, number, refused, text};
 use super::{Verifications, code_attribute};
-
-/// How often the write is made again whose answer lacks the item.
-const ANSWERS_AWAITED: usize = 3;
 
 /// How much of a guess's call id names it among a recipient's failures: 48 bits.
 const NAME: usize = 8;
@@ -32,10 +30,12 @@ pub enum Verdict {
     Verified {
         /// The recipient whose failures are to be forgotten, if there may be any.
         failed: Option<String>,
+        /// The end of the code: a failure after it is not to be forgotten.
+        expires_at: Timestamp,
     },
     /// A wrong code; it is counted.
     NotMatched {
-        /// The recipient whose failure it is, unless it is a test number's.
+        /// The recipient whose failure it is, unless it is a test number's or the right code followed.
         recipient: Option<String>,
     },
     /// No such code, or not any more; nothing is counted.
@@ -80,16 +80,21 @@ impl Verifications {
             .expression_attribute_values(":one", number(1))
             .expression_attribute_values(":open", text(OPEN))
             .return_values(ReturnValue::AllNew);
-        for _ in 0..ANSWERS_AWAITED {
-            let item = match update.clone().send().await {
-                Ok(new) => new.attributes,
-                Err(error) => Some(refused(&error)?),
-            };
-            if let Some(item) = item {
-                return Ok(verdict(&item, &attempt));
+        let answered = async {
+            loop {
+                let item = match update.clone().send().await {
+                    // What was counted has the attempt in it; else it is no answer.
+                    Ok(new) => new.attributes.filter(|item| item.contains_key(&attempt)),
+                    Err(error) => Some(refused(&error)?),
+                };
+                if let Some(item) = item {
+                    return Ok(verdict(&item, &attempt));
+                }
+                self.sleep.sleep(aws::pause(1)).await;
             }
-        }
-        Err(AwsError::incomplete("UpdateItem"))
+        };
+        let answered = self.within(PATIENT_TIMEOUT, answered).await;
+        answered.unwrap_or_else(|| Err(AwsError::incomplete("UpdateItem")))
     }
 
     /// Counts a wrong guess, by its call's id: one write. However often and in whatever order it is
@@ -105,7 +110,7 @@ impl Verifications {
     ) -> Result<(), AwsError> {
         let name = &call.as_str()[..NAME];
         let update = self
-            .update(&self.dynamodb, &recipient_id(recipient))
+            .update(&self.patient, &recipient_id(recipient))
             .update_expression("ADD failed :names SET failed_at = :now, #ttl = :ttl")
             .condition_expression("NOT contains(failed, :name)")
             .expression_attribute_names("#ttl", "ttl")
@@ -116,15 +121,16 @@ impl Verifications {
         is_written(update).await.map(drop)
     }
 
-    /// Forgets the failures, after a right guess: one write.
+    /// Forgets the failures up to a moment, after a right guess: one write.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn forget_failures(&self, recipient: &str) -> Result<(), AwsError> {
+    pub async fn forget_failures(&self, recipient: &str, until: Timestamp) -> Result<(), AwsError> {
         let update = self
-            .update(&self.dynamodb, &recipient_id(recipient))
+            .update(&self.patient, &recipient_id(recipient))
             .update_expression("REMOVE failed, failed_at")
-            .condition_expression("attribute_exists(failed)");
+            .condition_expression("attribute_exists(failed) AND failed_at <= :until")
+            .expression_attribute_values(":until", number(until.as_millis()));
         is_written(update).await.map(drop)
     }
 }
@@ -137,13 +143,16 @@ fn verdict(item: &Item, attempt: &str) -> Verdict {
     };
     let recipient = item.get("recipient").and_then(|value| value.as_s().ok());
     let recipient = recipient.cloned();
-    let verified = item.get("state") == Some(&text(VERIFIED));
-    if !verified || item.get("attempts") != Some(counted_as) {
+    if item.get("state") != Some(&text(VERIFIED)) {
         return Verdict::NotMatched { recipient };
+    }
+    if item.get("attempts") != Some(counted_as) {
+        return Verdict::NotMatched { recipient: None };
     }
     // Failures when the verification began, or at this very code.
     let clean = !item.contains_key("failures") && counted_as == &number(1);
     Verdict::Verified {
         failed: recipient.filter(|_| !clean),
+        expires_at: Timestamp::from_millis(integer(item.get("expires_at")).unwrap_or_default()),
     }
 }

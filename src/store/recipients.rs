@@ -69,7 +69,9 @@ impl RecipientState {
     #[must_use]
     pub fn windows_until(&self, limits: &Limits, now: Timestamp) -> Option<Timestamp> {
         let windows = limits.windows.iter().filter_map(|window| {
-            let last = self.sends.get(usize::from(window.sends) - 1)?;
+            let last = self
+                .sends
+                .get(usize::from(window.sends).saturating_sub(1))?;
             Some(last.plus(Duration::from_secs(window.seconds.into())))
         });
         windows.filter(|until| *until > now).max()
@@ -84,7 +86,6 @@ impl Verifications {
     pub(super) fn entry(
         &self,
         charge: &Charge<'_>,
-        admitted: u32,
         now: Timestamp,
         known: Option<&RecipientState>,
     ) -> UpdateBuilder {
@@ -114,7 +115,7 @@ impl Verifications {
         };
         match known {
             None => condition += " AND attribute_not_exists(failed)",
-            Some(known) if known.failures > admitted => {
+            Some(known) if known.failures > charge.admitted => {
                 // Its lock is over.
                 expression += " REMOVE failed, failed_at";
                 condition += " AND failed_at <= :unlocked";
@@ -124,7 +125,7 @@ impl Verifications {
             }
             Some(_) => {
                 condition += " AND (attribute_not_exists(failed) OR size(failed) <= :admitted)";
-                update = update.expression_attribute_values(":admitted", number(admitted));
+                update = update.expression_attribute_values(":admitted", number(charge.admitted));
             }
         }
         let (windows, update) = windows(update, charge.limits, now);
@@ -203,7 +204,10 @@ fn appended(update: UpdateBuilder, now: Timestamp) -> UpdateBuilder {
 fn windows(mut update: UpdateBuilder, limits: &Limits, now: Timestamp) -> (String, UpdateBuilder) {
     let mut clauses = Vec::new();
     for (number_of, window) in limits.windows.iter().enumerate() {
-        let (nth, name) = (window.sends - 1, format!(":before{number_of}"));
+        let (nth, name) = (
+            window.sends.saturating_sub(1),
+            format!(":before{number_of}"),
+        );
         clauses.push(format!(
             "(attribute_not_exists(sends[{nth}]) OR sends[{nth}] <= {name})"
         ));

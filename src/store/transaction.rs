@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 use aws_smithy_async::rt::sleep::AsyncSleep as _;
 
-use crate::aws::{self, AwsError, AwsErrorKind, PATIENT_ATTEMPTS};
+use crate::aws::{self, AwsError, AwsErrorKind};
 use crate::entropy::EntropyError;
 use crate::metrics;
 use crate::verification::CallId;
@@ -81,10 +81,11 @@ impl Verifications {
     /// request token, so that the transaction is done once however often it is sent.
     ///
     /// Conflicts with others and throttling are tried again, and so is an attempt without an answer,
-    /// which leaves the `call` in doubt until a later one succeeds.
+    /// which leaves the `call` in doubt until a later one succeeds. Only [`Self::within`] ends that: a
+    /// transaction that is stuck holds its items for seconds.
     ///
     /// # Errors
-    /// When the last attempt failed. Without a doubt nothing is written.
+    /// When it can never be done. Without a doubt nothing is written.
     pub(super) async fn transact(
         &self,
         call: &Call,
@@ -92,8 +93,8 @@ impl Verifications {
     ) -> Result<Option<Refusal>, AwsError> {
         let token = call.token();
         let before = call.is_in_doubt();
-        let mut in_doubt = before;
-        for attempt in 1.. {
+        let (mut in_doubt, mut attempts) = (before, 0);
+        loop {
             // It is in doubt while it is on its way, in case nobody waits for its end.
             call.set_doubt(true);
             let written = self
@@ -112,23 +113,14 @@ impl Verifications {
             call.set_doubt(in_doubt);
             match fate {
                 Fate::Refused => return refusal(&error).map(Some),
-                Fate::Unknown | Fate::Passing if attempt < PATIENT_ATTEMPTS => {
+                Fate::Failed => return Err(AwsError::new(OPERATION, &error)),
+                Fate::Unknown | Fate::Passing => {
+                    attempts += 1;
                     metrics::aws_retry();
-                    self.sleep.sleep(aws::pause(attempt)).await;
-                }
-                Fate::Unknown | Fate::Passing | Fate::Failed => {
-                    let error = AwsError::new(OPERATION, &error);
-                    return Err(match fate {
-                        Fate::Passing => error.of_kind(AwsErrorKind::Throttled),
-                        Fate::Unknown if !error.kind.is_unknown() => {
-                            error.of_kind(AwsErrorKind::Incomplete)
-                        }
-                        _ => error,
-                    });
+                    self.sleep.sleep(aws::pause(attempts)).await;
                 }
             }
         }
-        Err(AwsError::timed_out(OPERATION))
     }
 }
 

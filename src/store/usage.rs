@@ -340,7 +340,9 @@ impl Verifications {
                 .send()
                 .await
                 .map_err(|error| AwsError::new("BatchGetItem", &error))?;
-            let found = answer.responses.into_iter().flatten();
+            let found = answer.responses;
+            let found = found.ok_or_else(|| AwsError::incomplete("BatchGetItem"))?;
+            let found = found.into_iter();
             items.extend(found.flat_map(|(_, items)| items));
             asked = answer.unprocessed_keys;
         }

@@ -145,9 +145,13 @@ async fn a_success_without_what_was_asked_for_is_no_answer() {
         let sent = app.send().await;
         assert_eq!(app.messages().len(), 1, "{fate:?}");
         app.dynamodb.lose("UpdateItem", [fate, fate]);
+        app.dynamodb
+            .lose("UpdateItem RECIPIENT", vec![Fate::Conflicts; 6]);
         app.validate(&sent.wrong_code(), &sent.request_id)
             .await
             .is(200, not_matched());
+        let number = app.messages()[0].to.clone();
+        assert_eq!(app.recipient("demo", &number).await.failures, 1);
         app.dynamodb.lose("UpdateItem", [fate, fate]);
         app.validate(&sent.code, &sent.request_id)
             .await
@@ -242,14 +246,14 @@ async fn a_code_that_could_not_be_marked_as_sent_is_still_accepted() {
 
 #[tokio::test]
 async fn without_dynamodb_nothing_is_sent_and_nothing_charged() {
-    let app = App::start().await;
+    let app = App::start_jumping().await;
     app.dynamodb.down(true);
     app.request_to(NUMBER)
         .await
         .is_refusal(503, "GENERAL_ERROR");
     app.dynamodb.down(false);
     app.dynamodb
-        .lose("TransactWriteItems", vec![Fate::LostBefore; 10]);
+        .lose("TransactWriteItems", vec![Fate::HeldBefore; 5]);
     app.request_to(NUMBER)
         .await
         .is_refusal(503, "GENERAL_ERROR");
@@ -259,10 +263,10 @@ async fn without_dynamodb_nothing_is_sent_and_nothing_charged() {
 
 #[tokio::test]
 async fn a_begin_whose_every_answer_is_lost_is_undone() {
-    let app = App::start().await;
+    let app = App::start_jumping().await;
     app.set_balance("demo", 10).await;
     app.dynamodb
-        .lose("TransactWriteItems", vec![Fate::LostAfter; 10]);
+        .lose("TransactWriteItems", vec![Fate::HeldAfter; 5]);
     app.request_to(NUMBER)
         .await
         .is_refusal(503, "GENERAL_ERROR");
@@ -275,7 +279,7 @@ async fn a_begin_whose_every_answer_is_lost_is_undone() {
 
 #[tokio::test]
 async fn a_rejection_needs_an_undo_that_was_answered() {
-    let app = App::start().await;
+    let app = App::start_jumping().await;
     app.send().await;
     app.inbox.fail_next([Fault::OptedOut]);
     app.dynamodb.lose("TransactWriteItems", [Fate::Conflicts]);
@@ -303,6 +307,23 @@ async fn a_rejection_needs_an_undo_that_was_answered() {
         crate::log::text().contains("failed to undo"),
         "and the log tells"
     );
+}
+
+#[tokio::test]
+async fn a_transaction_is_tried_for_as_long_as_another_holds_its_items() {
+    let app = App::start_jumping().await;
+    app.dynamodb
+        .lose("TransactWriteItems", vec![Fate::Conflicts; 15]);
+    app.send().await;
+    app.inbox.fail_next([Fault::OptedOut]);
+    app.dynamodb.trouble(crate::wire::Trouble {
+        operation: "TransactWriteItems".to_owned(),
+        spared: 1,
+        fate: Fate::InProgress,
+        times: crate::wire::Times::Thrice,
+    });
+    app.request_to(NUMBER).await.is_rejection("GENERAL_ERROR");
+    assert!(app.recipient("demo", NUMBER).await.sends.is_empty());
 }
 
 #[tokio::test]

@@ -253,6 +253,14 @@ impl App {
         .await
     }
 
+    /// With time-outs that take no time.
+    pub async fn start_jumping() -> Self {
+        let shared = Arc::clone(&MACHINE).read_owned().await;
+        let setting = Setting::on(Arc::new(shared));
+        let waits = Waits::jumping();
+        Self::start_in(Setting { waits, ..setting }).await
+    }
+
     pub async fn start_in(setting: Setting) -> Self {
         log::start();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));

@@ -597,3 +597,39 @@ async fn two_guesses_that_are_repeated_in_turn_are_two_failures() {
     let item = app.stored(&sent.request_id).await.unwrap();
     assert_eq!(item["attempts"].as_n().unwrap(), "2");
 }
+
+#[tokio::test]
+async fn a_guess_that_is_repeated_after_the_right_one_changes_no_failures() {
+    let app = App::start().await;
+    let sent = app.sent(&app.request_to(NUMBER).await);
+    let guess = |code: &str| json!({ "code": code, "request_id": sent.request_id });
+    let (wrong, right) = (guess(&sent.wrong_code()), guess(&sent.code));
+    app.post_with("wrong", VALIDATE, &wrong)
+        .await
+        .is(200, not_matched());
+    app.post_with("right", VALIDATE, &right)
+        .await
+        .is(200, success());
+    app.post_with("wrong", VALIDATE, &wrong)
+        .await
+        .is(200, not_matched());
+    assert_eq!(
+        app.recipient("demo", NUMBER).await.failures,
+        0,
+        "it was forgotten"
+    );
+
+    app.advance(Duration::from_mins(6));
+    let other = app.sent(&app.request_to(NUMBER).await);
+    app.validate(&other.wrong_code(), &other.request_id)
+        .await
+        .is(200, not_matched());
+    app.post_with("right", VALIDATE, &right)
+        .await
+        .is(200, success());
+    assert_eq!(
+        app.recipient("demo", NUMBER).await.failures,
+        1,
+        "a later one stays"
+    );
+}

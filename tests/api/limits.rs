@@ -169,6 +169,29 @@ async fn consecutive_failures_lock_a_recipient_across_codes() {
 }
 
 #[tokio::test]
+async fn where_no_failure_is_admitted_nobody_is_and_the_first_answer_stays() {
+    let app = App::start().await;
+    let key = app.add(client(windows(&[(20, 600)]))).await;
+    let headers = [("X-API-KEY", key.as_str()), ("Idempotency-Key", "one")];
+    let order = json!({ "to": NUMBER, "template_id": LOGIN }).to_string();
+    let ask = async || {
+        app.call(reqwest::Method::POST, REQUEST, &headers, order.clone())
+            .await
+    };
+    let first = ask().await;
+    app.sent(&first);
+    let limits = Limits {
+        max_failures: 99,
+        ..windows(&[(20, 600)])
+    };
+    app.add(client(limits)).await;
+    app.advance(Duration::from_secs(30));
+    assert_eq!(app.request_as(&key, NUMBER).await.is_limited(), 86_400);
+    assert_eq!(ask().await.body, first.body);
+    assert_eq!(app.messages().len(), 1);
+}
+
+#[tokio::test]
 async fn a_fresh_lock_says_a_day() {
     let app = App::start().await;
     let limits = Limits {

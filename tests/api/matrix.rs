@@ -227,8 +227,11 @@ impl Case {
     fn is_miscounted(&self) -> bool {
         let counts = ["UpdateItem USAGE", "UpdateItem CAP"];
         match &self.trouble {
-            Some((point, Event::Meets(_, times))) => {
-                counts.contains(&point.operation.as_str()) || *times == Times::Outage
+            Some((point, Event::Meets(fate, times))) => {
+                // Where no connection can be opened, the count beside a mark fails too.
+                counts.contains(&point.operation.as_str())
+                    || *times == Times::Outage
+                    || *fate == Fate::Refused
             }
             Some((_, Event::Killed(_))) => true,
             None => false,

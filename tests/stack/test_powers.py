@@ -112,8 +112,21 @@ class Evaluator(unittest.TestCase):
 
 class Recording(unittest.TestCase):
     def understood(self, path="/", target=None, body=b"{}"):
-        service, action, resource, _ = understand(path, {"x-amz-target": target or ""}, body)
+        service, _, [(action, resource, _)] = understand(path, {"x-amz-target": target or ""}, body)
         return service, action, resource
+
+    def test_a_transaction_is_authorised_by_the_actions_of_its_parts(self):
+        kinds = ["Put", "Update", "ConditionCheck", "Delete"]
+        parts = [{kind: {"TableName": "T", "Key": {"id": {"S": kind}}}} for kind in kinds]
+        target = {"x-amz-target": "DynamoDB_20120810.TransactWriteItems"}
+        body = json.dumps({"TransactItems": parts}).encode()
+        _, action, calls = understand("/", target, body)
+        self.assertEqual(action, "dynamodb:TransactWriteItems", "as which it may fail")
+        actions = ["PutItem", "UpdateItem", "ConditionCheckItem", "DeleteItem"]
+        self.assertEqual(
+            [(action, resource) for action, resource, _ in calls],
+            [(f"dynamodb:{action}", TABLE) for action in actions],
+        )
 
     def test_a_call_is_known_by_its_action_and_resource(self):
         for target, body, action, resource in [
@@ -184,7 +197,7 @@ class Recording(unittest.TestCase):
             ),
         ]:
             target = {"x-amz-target": f"DynamoDB_20120810.{operation}"}
-            *_, seen = understand("/", target, json.dumps(body).encode())
+            _, _, [(*_, seen)] = understand("/", target, json.dumps(body).encode())
             self.assertEqual(seen, kept, operation)
 
     def test_what_a_function_measured_is_kept(self):
