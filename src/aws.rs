@@ -197,6 +197,7 @@ pub(crate) fn patient(client: &aws_sdk_dynamodb::Client) -> aws_sdk_dynamodb::Cl
 pub(crate) fn once(client: &aws_sdk_dynamodb::Client) -> aws_sdk_dynamodb::Client {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(TRANSACTION_ATTEMPT_TIMEOUT)
         .operation_timeout(TRANSACTION_ATTEMPT_TIMEOUT)
         .build();
     let config = client

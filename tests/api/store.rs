@@ -219,16 +219,18 @@ async fn a_send_is_undone_though_others_came_before_it_or_it_is_gone() {
 
 #[tokio::test]
 async fn a_begin_that_arrives_after_its_undo_takes_nothing() {
-    let scene = Scene::set(&[(1, 30)]).await;
+    let mut scene = Scene::set(&[(1, 30)]).await;
     let dead = call();
     assert_eq!(scene.undo(&dead, START, true).await, Undone::Undone);
     let late = scene.begin(&dead, START).await;
     assert!(matches!(late, Begun::Met(_)), "{late:?}");
     assert_eq!(scene.charged().await, (vec![], Some(100)));
     // Whoever comes next begins over it, and the late one meets that.
-    let next = call();
+    let (next, seed) = (call(), scene.seed);
+    scene.seed = Seed::random().unwrap();
     let begun = scene.begin_over(&next, START, &scene.met().await).await;
     assert!(matches!(begun, Begun::Begun));
+    scene.seed = seed;
     assert_eq!(scene.undo(&dead, START, true).await, Undone::Undone);
     assert_eq!(scene.charged().await, (vec![START], Some(98)));
     assert_eq!(scene.met().await.progress(), Progress::Stored);
@@ -250,7 +252,10 @@ async fn of_two_calls_that_take_over_a_request_one_does() {
     assert_eq!(left, Some(98), "and paid once");
     assert_eq!(scene.met().await.at(), later);
     assert_eq!(scene.met().await.expires_at(), later.plus(5 * MINUTE));
-    assert_eq!(scene.undo(&dead, START, false).await, Undone::TakenOver);
+    for may_land in [false, true] {
+        let undone = scene.undo(&dead, START, may_land).await;
+        assert_eq!(undone, Undone::TakenOver, "its seed is another call's");
+    }
     let outcome = scene
         .take_over(&second, later.plus(MINUTE / 4), &scene.met().await)
         .await;
