@@ -596,7 +596,8 @@ impl GuessCall {
         };
         let settles = match verdict {
             Verdict::Success => item.had_failures || counted_as > 1,
-            Verdict::NotMatched => true,
+            // The right code has forgotten it, counted or not.
+            Verdict::NotMatched => item.state != State::Verified,
             Verdict::NotFound | Verdict::Unavailable => false,
         };
         if settles && protocol.scenario.counts_failures {

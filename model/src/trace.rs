@@ -6,15 +6,15 @@
 //!
 //! - [`What::CarriedOut`]: do it, and compare the reply.
 //! - [`What::CutOff`], [`What::Lost`]: do nothing.
-//! - [`What::Lands`]: do it, with the parameters and the client request token that it had.
+//! - [`What::Lands`]: do it, with the parameters that it had, and compare the reply.
 //! - after each event, compare [`Event::after`] with the tables.
 //!
 //! # How to read it
 //!
 //! - A tick is [`TICK`], so that the times of [`TRACED`] are the product's: a lease (30 s) is over by
 //!   the next tick, a code that lives less than 30 s more lives none, and 600 s are four ticks.
-//! - Two equal writes of a trace are attempts of one: same call id, same client request token. A
-//!   transaction that was carried out is answered [`Reply::Done`] when it is repeated.
+//! - Two equal writes of a trace are attempts of one, with the same call id. Give each attempt a client
+//!   request token of its own: the model has none, so the conditions alone answer a repeat.
 //! - A begin that the recipient's failures alone cancel is answered [`Reply::Failures`] and changes
 //!   nothing. Its second try is a write of its own.
 //! - A begin that meets an item carries that item in [`Reply::Met`]. The call's next write shows what
@@ -115,18 +115,9 @@ impl Trace {
     #[must_use]
     pub fn random(seed: u64) -> Self {
         let protocol = traced(seed);
-        let mut carried_out = vec![];
         let mut before = protocol.init_states().remove(0);
         let events = walk(&protocol, seed).into_iter().map(|(action, after)| {
-            let mut what = happened(&protocol, &before, action);
-            if let What::CarriedOut { write, reply, .. } | What::Lands { write, reply } = &mut what
-            {
-                if is_transaction(write) && carried_out.contains(write) {
-                    *reply = Reply::Done;
-                } else if *reply == Reply::Done {
-                    carried_out.push(*write);
-                }
-            }
+            let what = happened(&protocol, &before, action);
             let answers = |moment: &Moment| {
                 let answers = moment.requests.iter().map(RequestCall::answer);
                 answers.collect::<Vec<_>>()
@@ -168,6 +159,7 @@ pub fn traced(seed: u64) -> Protocol {
         balance: random.u8(1..=4),
         cap: random.bool().then_some(random.u8(1..=4)),
         max_failures: random.u8(1..=3),
+        max_attempts: 1 + u8::from(random.bool()),
         ..TRACED
     };
     let flaw = None;
@@ -249,13 +241,6 @@ fn happened(protocol: &Protocol, before: &Moment, action: Action) -> What {
         }
         Action::Tick | Action::Collect(_) => What::Ticks,
     }
-}
-
-fn is_transaction(write: &Write) -> bool {
-    matches!(
-        write,
-        Write::Begin { .. } | Write::TakeOver { .. } | Write::Undo { .. }
-    )
 }
 
 /// The one thing that was not there before.

@@ -27,6 +27,7 @@ mod races;
 mod requests;
 mod second_engine;
 mod store;
+mod traces;
 mod usage;
 mod validations;
 mod waits;
