@@ -86,7 +86,7 @@ const RARE: [(u64, Sight); 7] = [
 type Sight = fn(Write, Reply, &Tables) -> bool;
 
 /// How long the product keeps an item past its code's end.
-const KEPT: Duration = Duration::from_secs(24 * 60 * 60 + 60);
+const KEPT: Duration = Duration::from_mins(24 * 60 + 1);
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -255,7 +255,9 @@ impl<'a> Replay<'a> {
             What::CarriedOut { write, reply, .. } | What::Lands { write, reply } => {
                 if let Some(expected) = self.expected(write, reply) {
                     let outcome = self.carry_out(write, reply, event.now, place).await;
-                    let outcome = outcome.unwrap_or_else(|error| panic!("{place}: {error}"));
+                    let outcome = outcome
+                        .map_err(|error| format!("{place}: {error}"))
+                        .unwrap();
                     assert_eq!(outcome, expected, "{place}");
                 }
             }
@@ -300,25 +302,21 @@ impl<'a> Replay<'a> {
             {
                 Outcome::Done
             }
-            // They are not told what they met.
-            (Write::Tombstone { .. } | Write::Mark { .. }, _) => Outcome::Done,
             (Write::Guess { id, code, now }, reply) => {
                 let mut guess = GuessCall::new(id / 2);
                 (guess.code, guess.now, guess.step) = (code, now, GuessStep::Guess);
                 guess.receive(Some(reply), &self.protocol);
                 match guess.step {
                     GuessStep::Settle(verdict) => Outcome::Guessed(verdict, true),
-                    step => Outcome::Guessed(
-                        guess.verdict().unwrap_or_else(|| panic!("{step:?}")),
-                        false,
-                    ),
+                    _ => Outcome::Guessed(guess.verdict().unwrap(), false),
                 }
             }
-            (_, Reply::Done) => Outcome::Done,
+            // Tombstone and mark are not told what they met.
+            (_, Reply::Done) | (Write::Tombstone { .. } | Write::Mark { .. }, _) => Outcome::Done,
             (_, Reply::Met(_)) => Outcome::Met,
             (_, Reply::Windows(_) | Reply::Locked | Reply::Cap) => Outcome::Limited,
             (_, Reply::Balance(_)) => Outcome::OutOfBalance,
-            (write, reply) => panic!("{write:?}: {reply:?}"),
+            (write, reply) => unreachable!("{write:?}: {reply:?}"),
         })
     }
 
@@ -332,7 +330,7 @@ impl<'a> Replay<'a> {
     ) -> Result<Outcome, AwsError> {
         Ok(match write {
             Write::Begin { begin, .. } => {
-                let (new, over) = (self.new(begin.call), self.over(begin));
+                let (new, over) = (self.verification(begin.call), self.over(begin));
                 let begun = self.table.begin(new, over).await?;
                 if let (Begun::Met(met), Reply::Met(Some(item))) = (&begun, reply) {
                     self.compare_met(met, item, place);
@@ -351,7 +349,7 @@ impl<'a> Replay<'a> {
                 let (met, item) = &self.met[&(verification, met)];
                 let new = NewVerification {
                     expires_at: at(self.protocol.end_of_take_over(item, now)),
-                    ..self.new(call)
+                    ..self.verification(call)
                 };
                 self.table.take_over(new, met).await?.into()
             }
@@ -387,7 +385,7 @@ impl<'a> Replay<'a> {
                 Outcome::Done
             }
             Write::Publish { .. } | Write::Read { .. } | Write::Count { .. } => {
-                panic!("{write:?} is no write of the store")
+                unreachable!("{write:?} is no write of the store")
             }
         })
     }
@@ -398,7 +396,7 @@ impl<'a> Replay<'a> {
         over: Option<&store::Met>,
         may_land: bool,
     ) -> Result<Outcome, AwsError> {
-        let undone = self.table.undo(self.new(call), over, may_land);
+        let undone = self.table.undo(self.verification(call), over, may_land);
         Ok(match undone.await? {
             Undone::Undone => Outcome::Done,
             Undone::TakenOver => Outcome::Met,
@@ -446,7 +444,7 @@ impl<'a> Replay<'a> {
         Some(met)
     }
 
-    fn new(&self, number: u8) -> NewVerification<'_> {
+    fn verification(&self, number: u8) -> NewVerification<'_> {
         let request = &self.requests[usize::from(number)];
         let (now, code) = request.start.unwrap();
         let scenario = &self.protocol.scenario;
@@ -533,7 +531,7 @@ impl<'a> Replay<'a> {
                 "open" => State::Open,
                 "verified" => State::Verified,
                 "void" => State::Void,
-                other => panic!("{other}"),
+                other => unreachable!("{other}"),
             },
             digest: digest
                 .map(|digest| position(self.codes.iter(), |code| code.encode() == digest)),
@@ -553,7 +551,7 @@ impl<'a> Replay<'a> {
                 "stored" => SendState::Stored,
                 "sent" => SendState::Sent,
                 "unsent" => SendState::Unsent,
-                other => panic!("{other}"),
+                other => unreachable!("{other}"),
             },
             call_id: self.number_of(|request| request.call.id().as_str() == text(&send["call_id"])),
             lease_until: time(send, "lease_until"),
