@@ -37,7 +37,7 @@ use crate::harness::{App, DAY, START};
 const SEEDS: Range<u64> = 0..300;
 
 /// The seeds of rare runs, and the [`sight`] of each.
-const RARE: [(u64, &str); 7] = [
+const RARE: [(u64, &str); 8] = [
     (3_553, "a take-over of what is spent"),
     (1_566, "a take-over of what was verified"),
     (4_522, "a take-over of what was sent"),
@@ -45,6 +45,7 @@ const RARE: [(u64, &str); 7] = [
     (235_805, "a begin over what was verified"),
     (524_179, "a mark beside another seed with the same code"),
     (1_222, "a failure that is counted again after another"),
+    (4_797, "a tombstone for a begin that was taken over"),
 ];
 
 /// How long the product keeps an item past its code's end.
@@ -115,12 +116,19 @@ fn sight(event: &Event) -> Option<String> {
             (is_other && is_same_code)
                 .then(|| "a mark beside another seed with the same code".to_owned())
         }
+        (Write::Tombstone { begin }, Reply::Met(Some(item))) => is_taken_over(begin, item)
+            .then(|| "a tombstone for a begin that was taken over".to_owned()),
         (Write::CountFailure { id }, _) => {
             let is_last = event.after.recipient.failed.last() == Some(&id);
             (!is_last).then(|| "a failure that is counted again after another".to_owned())
         }
         _ => None,
     }
+}
+
+/// Whether another call has the verification that a call began.
+fn is_taken_over(begin: Begin, item: Verification) -> bool {
+    item.seed == begin.call && item.call_id != begin.call
 }
 
 async fn replay(services: &Services, seed: u64) {
@@ -307,7 +315,10 @@ impl<'a> Replay<'a> {
                     _ => Outcome::Guessed(guess.verdict().unwrap(), false),
                 }
             }
-            // A tombstone and a mark are not told what they met.
+            (Write::Tombstone { begin }, Reply::Met(Some(item))) if is_taken_over(begin, item) => {
+                Outcome::Met
+            }
+            // Else a tombstone is not told what it met, nor is a mark.
             (Write::Tombstone { .. } | Write::Mark { .. }, _) | (_, Reply::Done) => Outcome::Done,
             (_, Reply::Met(_)) => Outcome::Met,
             (_, Reply::Windows(_) | Reply::Locked | Reply::Cap) => Outcome::Limited,
