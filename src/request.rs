@@ -328,7 +328,7 @@ async fn answer_refused(
     }
     match met.progress() {
         Progress::Accepted => Ok(()),
-        Progress::Stored if now < met.lease_until() => Err(running(&met, now)),
+        Progress::Stored | Progress::Spent if now < met.lease_until() => Err(running(&met, now)),
         // The call before may have sent it.
         Progress::Stored if now < met.expires_at() => Err(RequestError::Unknown {
             id,
@@ -365,7 +365,7 @@ impl Order {
         meaning.is_some_and(|digest| digest.encode() == met.body())
     }
 
-    /// The digest of number, template and the values of those parameters, if they are all there.
+    /// The digest of client, number, template and the values of those parameters, if they are all there.
     fn meaning(
         &self,
         client: &ClientId,
@@ -406,11 +406,6 @@ impl<'a> Plan<'a> {
             tracing::warn!("a test number was refused: the stack does not allow any");
             return Err(Rejection::General.into());
         }
-        let limits = &client.profile.limits;
-        let admitted = limits.failures_admitted(client.max_attempts());
-        let locked = RequestError::Limited {
-            until: now.plus(limits.lock()),
-        };
         let seed = Seed::random()?;
         let code = if is_test {
             secret.test_code(&client.id, &to, template.code_length)
@@ -425,13 +420,24 @@ impl<'a> Plan<'a> {
             let body = order.meaning(&client.id, &to, &names, secret)?;
             Some((body, names))
         });
+        let limits = &client.profile.limits;
+        let admitted = match limits.failures_admitted(client.max_attempts()) {
+            _ if is_test => 0,
+            Some(admitted) => admitted,
+            // Locked whatever the recipient did; the operator's CLI refuses such limits.
+            None => {
+                metrics::refused(Limit::Recipient);
+                let until = now.plus(limits.lock());
+                return Err(RequestError::Limited { until });
+            }
+        };
         Ok(Self {
             id,
             client,
             template,
             recipient,
             is_test,
-            admitted: admitted.ok_or(locked)?,
+            admitted,
             order,
             now,
             call: Call::new()?,
@@ -528,10 +534,10 @@ impl<'a> Plan<'a> {
         }
         match met.progress() {
             Progress::Accepted => return Ok(Left::Nothing),
-            Progress::Spent | Progress::Undone => return Ok(Left::Begin),
-            Progress::Stored if self.now < met.lease_until() => {
+            Progress::Stored | Progress::Spent if self.now < met.lease_until() => {
                 return Err(running(met, self.now));
             }
+            Progress::Spent | Progress::Undone => return Ok(Left::Begin),
             Progress::Stored => {}
         }
         let expires_at = self.now.plus(self.template.ttl).max(met.expires_at());

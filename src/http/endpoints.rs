@@ -280,9 +280,9 @@ pub(super) struct RequestBody {
         (status = 409, description = "The first call with this Idempotency-Key is still running; try again after `Retry-After` seconds", body = RejectedBody),
         (status = 422, description = "The Idempotency-Key was used for another body before", body = InvalidBody),
         (status = 429, description = "A limit is reached; the same request may pass after `Retry-After` seconds", body = RejectedBody),
-        (status = 503, description = "AWS is out of reach; try again after `Retry-After` seconds. With a `request_id`, the message service may have taken the message: its code validates if it arrives", body = UnavailableBody),
         BodyRefusals,
         Refusals,
+        (status = 503, description = "AWS is out of reach; try again after `Retry-After` seconds. With a `request_id`, the message service may have taken the message: its code validates if it arrives", body = UnavailableBody),
     ),
 )]
 pub(super) async fn request(

@@ -380,6 +380,30 @@ async fn a_code_that_is_dead_or_guessed_out_is_followed_by_a_fresh_one() {
 }
 
 #[tokio::test]
+async fn a_code_that_is_guessed_out_is_followed_by_no_other_while_its_call_runs() {
+    let app = App::start().await;
+    app.sns.lose("Publish", [Fate::HeldAfter]);
+    kill(&app, REQUEST, "one", &order()).await;
+    let answer = request(&app, "one").await;
+    assert_eq!(answer.is_wait(409, "REQUEST_IN_PROGRESS"), 1);
+    let item = app.verifications().await.remove(0);
+    let sent = Sent {
+        request_id: item["id"].as_s().unwrap().clone(),
+        code: code_in(&app.messages()[0].text),
+    };
+    for _ in 0..5 {
+        app.validate(&sent.wrong_code(), &sent.request_id)
+            .await
+            .is(200, not_matched());
+    }
+    let answer = request(&app, "one").await;
+    assert_eq!(answer.is_wait(409, "REQUEST_IN_PROGRESS"), 1);
+    app.advance(Duration::from_secs(30));
+    app.sent(&request(&app, "one").await);
+    assert_eq!(codes(&app).len(), 2, "a fresh one");
+}
+
+#[tokio::test]
 async fn an_accepted_request_stays_so_though_its_mark_was_lost() {
     let app = App::start().await;
     app.dynamodb.lose("UpdateItem", vec![Fate::LostBefore; 10]);
