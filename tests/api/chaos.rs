@@ -257,8 +257,22 @@ async fn storm(callers: u64, lasts: Duration, seed: u64) {
     let late = chaos.app.dynamodb.slowed() + chaos.app.sns.slowed();
     chaos.app.dynamodb.heal().await;
     chaos.app.sns.heal().await;
+    settle(&chaos.app).await;
     check(&chaos, stories, late).await;
     assert!(!reading.is_finished(), "all messages were read");
+}
+
+/// Waits until what killed functions had on its way has landed.
+async fn settle(app: &App) {
+    let mut before = app.everything_stored().await;
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = app.everything_stored().await;
+        if now == before {
+            return;
+        }
+        before = now;
+    }
 }
 
 /// Reads all messages as they come.
