@@ -59,30 +59,31 @@ impl Verifications {
         now: Timestamp,
     ) -> Result<Verdict, AwsError> {
         let attempt = format!("try#{}", call.as_str());
-        let update = self
-            .update(&self.patient, &id.to_string())
-            .update_expression(
-                "SET attempts = attempts + :one, #try = attempts + :one, #state = \
+        let update = || {
+            self.update(&self.patient, &id.to_string())
+                .update_expression(
+                    "SET attempts = attempts + :one, #try = attempts + :one, #state = \
                  if_not_exists(#current, if_not_exists(#next, if_not_exists(#previous, #state)))",
-            )
-            .condition_expression(
-                "#client = :client AND expires_at > :now AND attempts < max_attempts \
+                )
+                .condition_expression(
+                    "#client = :client AND expires_at > :now AND attempts < max_attempts \
                  AND #state = :open AND attribute_not_exists(#try)",
-            )
-            .expression_attribute_names("#state", "state")
-            .expression_attribute_names("#client", "client")
-            .expression_attribute_names("#current", code_attribute(guess.current))
-            .expression_attribute_names("#next", code_attribute(guess.next))
-            .expression_attribute_names("#previous", code_attribute(guess.previous))
-            .expression_attribute_names("#try", &attempt)
-            .expression_attribute_values(":client", text(client.as_str()))
-            .expression_attribute_values(":now", number(now.as_millis()))
-            .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":open", text(OPEN))
-            .return_values(ReturnValue::AllNew);
+                )
+                .expression_attribute_names("#state", "state")
+                .expression_attribute_names("#client", "client")
+                .expression_attribute_names("#current", code_attribute(guess.current))
+                .expression_attribute_names("#next", code_attribute(guess.next))
+                .expression_attribute_names("#previous", code_attribute(guess.previous))
+                .expression_attribute_names("#try", &attempt)
+                .expression_attribute_values(":client", text(client.as_str()))
+                .expression_attribute_values(":now", number(now.as_millis()))
+                .expression_attribute_values(":one", number(1))
+                .expression_attribute_values(":open", text(OPEN))
+                .return_values(ReturnValue::AllNew)
+        };
         let answered = async {
             loop {
-                let item = match update.clone().send().await {
+                let item = match update().send().await {
                     // What was counted has the attempt in it; else it is no answer.
                     Ok(new) => new.attributes.filter(|item| item.contains_key(&attempt)),
                     Err(error) => Some(refused(&error)?),
