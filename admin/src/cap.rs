@@ -11,8 +11,8 @@ use crate::error::Error;
 use crate::output::{Progress, listed};
 use crate::place::Place;
 
-/// How long it takes until no call knows the old profile: the 30 seconds for which a function keeps a
-/// client, and the 25 that a call may take.
+/// The time until no call knows the old profile: the 30 seconds for which a function keeps a client, and
+/// the 25 that a call may take.
 const REACHES_ALL: Duration = Duration::from_secs(55);
 
 /// Has the caps of existing clients count the requests that the day has seen.

@@ -137,6 +137,18 @@ pub enum Begun {
     OutOfBalance,
 }
 
+impl Begun {
+    /// The outcome where a verification was met: it may be the call's own write.
+    fn meeting(item: Item, call: &Call) -> Self {
+        let met = Met(item);
+        if met.is_stored_by(call) {
+            Self::Begun
+        } else {
+            Self::Met(met)
+        }
+    }
+}
+
 /// What became of an undo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undone {
@@ -302,13 +314,7 @@ impl Verifications {
                 return Ok(Begun::Begun);
             };
             match (index, new.charge, met) {
-                (0, _, Some(item)) => {
-                    let met = Met(item);
-                    if met.is_stored_by(new.call) {
-                        return Ok(Begun::Begun);
-                    }
-                    return Ok(Begun::Met(met));
-                }
+                (0, _, Some(item)) => return Ok(Begun::meeting(item, new.call)),
                 (1, Some(charge), Some(recipient)) => {
                     let recipient = RecipientState::read(&recipient);
                     let until =
@@ -363,13 +369,7 @@ impl Verifications {
             return Ok(Begun::Begun);
         };
         match (index, new.charge, met) {
-            (0, _, Some(item)) => {
-                let met = Met(item);
-                if met.is_stored_by(new.call) {
-                    return Ok(Begun::Begun);
-                }
-                Ok(Begun::Met(met))
-            }
+            (0, _, Some(item)) => Ok(Begun::meeting(item, new.call)),
             (1, Some(charge), Some(recipient)) => {
                 let recipient = RecipientState::read(&recipient);
                 let until = recipient.windows_until(charge.limits, new.now);
