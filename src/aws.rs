@@ -59,6 +59,11 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(900);
 /// The longest that a connection takes to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(900);
 
+/// How long a connection may have been idle that is used again. A function is frozen between its calls and
+/// does not see that a connection died meanwhile; what is then sent over it is lost without a word. To
+/// open one takes two round trips, and is tried again if it fails.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The longest that one attempt at a transaction takes.
 const TRANSACTION_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
@@ -121,6 +126,7 @@ impl Roots {
 pub fn http_client(roots: Roots) -> SharedHttpClient {
     let tls = TlsContext::builder().with_trust_store(roots.0).build();
     aws_smithy_http_client::Builder::new()
+        .pool_idle_timeout(IDLE_TIMEOUT)
         .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
         .tls_context(tls.unwrap_or_default())
         .build_https()

@@ -8,7 +8,8 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use ipnet::IpNet;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
@@ -244,20 +245,30 @@ pub struct Window {
 /// The most sends that a window may count: so many are remembered of a recipient.
 pub const MAX_WINDOW_SENDS: u16 = 40;
 
+/// The most windows that a client may have: each lengthens the condition of every send.
+pub const MAX_WINDOWS: usize = 8;
+
 /// The most consecutive failures that a recipient may ever have (NIST SP 800-63B-4 §3.2.2).
 pub const MAX_FAILURES: u16 = 100;
+
+/// The longest lock that ends by itself, in seconds: 30 days, for which a recipient is remembered.
+pub const MAX_LOCK_SECONDS: u32 = 30 * 24 * 60 * 60;
+
+/// Below so many failures a lock meets honest people who mistype.
+pub const FEW_FAILURES: u32 = 20;
 
 /// What a client may use up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// How often a recipient may be sent to; every window holds.
+    /// How often a recipient may be sent to; every window holds. At most [`MAX_WINDOWS`].
     pub windows: Vec<Window>,
     /// After how many consecutive wrong guesses a recipient is locked, the guesses still open on
     /// live codes included: 1–[`MAX_FAILURES`].
     pub max_failures: u16,
-    /// For how many seconds after the last failure a lock holds.
-    pub lock_seconds: u32,
+    /// For how many seconds after the last failure a lock holds, 1–[`MAX_LOCK_SECONDS`]; none: until an
+    /// operator unlocks the recipient.
+    pub lock_seconds: Option<u32>,
     /// How many requests in one second of the clock; absent: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_second: Option<u32>,
@@ -277,7 +288,7 @@ impl Default for Limits {
                 window(20, 24 * 60 * 60),
             ],
             max_failures: MAX_FAILURES,
-            lock_seconds: 24 * 60 * 60,
+            lock_seconds: Some(24 * 60 * 60),
             per_second: None,
             per_day: None,
         }
@@ -287,16 +298,16 @@ impl Default for Limits {
 /// The field of a client's limits that is not valid.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum LimitsError {
-    /// A window out of bounds, or none.
+    /// A window out of bounds, too many windows, or none.
     #[error(
-        "limits.windows: must be at least one, each of 1 to {MAX_WINDOW_SENDS} sends in 1 to 86400 seconds"
+        "limits.windows: must be 1 to {MAX_WINDOWS} windows, each of 1 to {MAX_WINDOW_SENDS} sends in 1 to 86400 seconds"
     )]
     Windows,
     /// A number of failures out of bounds.
     #[error("limits.max_failures: must be 1 to {MAX_FAILURES}")]
     MaxFailures,
-    /// The windows let more guesses be open at once than failures are allowed, so that nobody could
-    /// be sent anything.
+    /// The windows let so many guesses be open at once that no failure is left: the first one would
+    /// lock its recipient, or nobody could be sent anything.
     #[error(
         "limits: the windows allow {open} open guesses within ten minutes, which must be fewer than max_failures"
     )]
@@ -304,8 +315,11 @@ pub enum LimitsError {
         /// How many.
         open: u32,
     },
+    /// A lock out of bounds.
+    #[error("limits.lock_seconds: must be 1 to {MAX_LOCK_SECONDS}, or none")]
+    LockSeconds,
     /// A limit of nothing at all.
-    #[error("limits.per_second, limits.per_day and limits.lock_seconds: must be at least 1")]
+    #[error("limits.per_second and limits.per_day: must be at least 1")]
     Zero,
 }
 
@@ -315,23 +329,44 @@ impl Limits {
     /// # Errors
     /// The first field that is not valid.
     pub fn check(&self, max_attempts: u8) -> Result<(), LimitsError> {
+        self.check_bounds()?;
+        match self.failures_admitted(max_attempts) {
+            Some(1..) => Ok(()),
+            Some(0) | None => Err(LimitsError::OpenGuesses {
+                open: self.open_guesses(max_attempts),
+            }),
+        }
+    }
+
+    fn check_bounds(&self) -> Result<(), LimitsError> {
         let fits = |window: &Window| {
             (1..=MAX_WINDOW_SENDS).contains(&window.sends) && (1..=86_400).contains(&window.seconds)
         };
-        if self.windows.is_empty() || !self.windows.iter().all(fits) {
+        let number = 1..=MAX_WINDOWS;
+        if !number.contains(&self.windows.len()) || !self.windows.iter().all(fits) {
             return Err(LimitsError::Windows);
         }
         if !(1..=MAX_FAILURES).contains(&self.max_failures) {
             return Err(LimitsError::MaxFailures);
         }
-        if self.lock_seconds == 0 || self.per_second == Some(0) || self.per_day == Some(0) {
+        let lock = 1..=MAX_LOCK_SECONDS;
+        if self
+            .lock_seconds
+            .is_some_and(|seconds| !lock.contains(&seconds))
+        {
+            return Err(LimitsError::LockSeconds);
+        }
+        if self.per_second == Some(0) || self.per_day == Some(0) {
             return Err(LimitsError::Zero);
         }
-        let open = self.open_guesses(max_attempts);
-        match self.failures_admitted(max_attempts) {
-            Some(_) => Ok(()),
-            None => Err(LimitsError::OpenGuesses { open }),
-        }
+        Ok(())
+    }
+
+    /// Stored limits: what is out of bounds is refused as malformed, and no call goes by it.
+    fn deserialize_checked<'de, D: Deserializer<'de>>(stored: D) -> Result<Self, D::Error> {
+        let limits = Self::deserialize(stored)?;
+        limits.check_bounds().map_err(D::Error::custom)?;
+        Ok(limits)
     }
 
     /// With how many failures a recipient may still be sent a code that allows `max_attempts`
@@ -341,10 +376,19 @@ impl Limits {
         u32::from(self.max_failures).checked_sub(self.open_guesses(max_attempts))
     }
 
-    /// How long a lock holds after the last failure.
+    /// How many wrong guesses in a row lock a recipient of a client whose templates allow up to
+    /// `max_attempts` guesses.
     #[must_use]
-    pub fn lock(&self) -> Duration {
-        Duration::from_secs(self.lock_seconds.into())
+    pub fn failures_that_lock(&self, max_attempts: u8) -> u32 {
+        self.failures_admitted(max_attempts)
+            .map_or(0, |admitted| admitted + 1)
+    }
+
+    /// How long a lock holds after the last failure; `None`: until an operator unlocks the recipient.
+    #[must_use]
+    pub fn lock(&self) -> Option<Duration> {
+        self.lock_seconds
+            .map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// How many guesses may be open at once: the codes that the windows let be alive together, the
@@ -419,7 +463,7 @@ pub struct Profile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_price: Option<String>,
     /// What it may use up.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "Limits::deserialize_checked")]
     pub limits: Limits,
     /// Whether it has a balance of SMS parts, kept with its usage; else it may send any number.
     #[serde(default)]
@@ -600,6 +644,48 @@ mod tests {
         };
         assert_eq!(lavish.check(5), Err(LimitsError::OpenGuesses { open: 105 }));
         assert_eq!(lavish.check(4), Ok(()));
+    }
+
+    #[test]
+    fn limits_that_the_first_wrong_guess_would_lock_are_refused() {
+        let limits = |max_failures| Limits {
+            max_failures,
+            ..Limits::default()
+        };
+        assert_eq!(
+            limits(25).check(5),
+            Err(LimitsError::OpenGuesses { open: 25 })
+        );
+        assert_eq!(limits(26).check(5), Ok(()));
+        assert_eq!(limits(26).failures_that_lock(5), 2);
+        assert_eq!(Limits::default().failures_that_lock(5), 76);
+        assert_eq!(Limits::default().failures_that_lock(10), 51);
+    }
+
+    #[test]
+    fn stored_limits_out_of_bounds_are_malformed() {
+        let profile = |limits: serde_json::Value| {
+            serde_json::from_value::<Profile>(serde_json::json!({
+                "name": "Demo", "api_keys": [], "countries": ["*"], "limits": limits,
+            }))
+        };
+        let windows = |number| vec![serde_json::json!({ "sends": 1, "seconds": 30 }); number];
+        for bad in [
+            serde_json::json!({ "windows": windows(9) }),
+            serde_json::json!({ "windows": [] }),
+            serde_json::json!({ "windows": [{ "sends": 41, "seconds": 30 }] }),
+            serde_json::json!({ "max_failures": 0 }),
+            serde_json::json!({ "lock_seconds": 0 }),
+            serde_json::json!({ "lock_seconds": 2_592_001 }),
+            serde_json::json!({ "per_day": 0 }),
+        ] {
+            assert!(profile(bad.clone()).is_err(), "{bad}");
+        }
+        assert!(profile(serde_json::json!({ "windows": windows(8) })).is_ok());
+        let forever = profile(serde_json::json!({ "lock_seconds": null })).unwrap();
+        assert_eq!(forever.limits.lock(), None);
+        let default = profile(serde_json::json!({})).unwrap();
+        assert_eq!(default.limits.lock(), Some(Duration::from_hours(24)));
     }
 
     #[test]

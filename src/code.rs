@@ -1,8 +1,10 @@
 //! One-time codes and what is stored of them.
 
+use dec_from_char::DecimalExtended as _;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::entropy::{self, EntropyError};
+use crate::template::CODE_LENGTH;
 
 const DIGITS: &[u8] = b"0123456789";
 
@@ -38,20 +40,29 @@ impl Code {
     }
 }
 
-/// What the caller of `validate` typed, without the spaces and hyphens that people put in.
-///
-/// Any other character stays: such a guess is compared like every other and matches no code.
+/// A guess that could be right: 4–10 decimal digits.
 #[derive(Debug)]
 pub struct Guess(SecretString);
 
 impl Guess {
-    /// The guess in `typed`.
+    /// Reads what somebody typed: spaces and hyphens are left out, and a decimal digit of any script
+    /// (Unicode's general category `Nd`) is the digit it stands for. `None`: it cannot be a code.
     #[must_use]
-    pub fn new(typed: &str) -> Self {
-        Self(typed.replace([' ', '-'], "").into())
+    pub fn parse(typed: &str) -> Option<Self> {
+        let mut digits = String::with_capacity(usize::from(*CODE_LENGTH.end()));
+        for character in typed.chars() {
+            if matches!(character, ' ' | '-') {
+                continue;
+            }
+            if digits.len() == usize::from(*CODE_LENGTH.end()) {
+                return None;
+            }
+            digits.push(character.normalize_decimal()?);
+        }
+        (digits.len() >= usize::from(*CODE_LENGTH.start())).then(|| Self(digits.into()))
     }
 
-    /// The characters, for the digest.
+    /// The digits, for the digest.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
@@ -69,16 +80,61 @@ mod tests {
         assert!((20..400).contains(&zeros), "{zeros} of 1000 start with 0");
     }
 
+    fn read(typed: &str) -> Option<String> {
+        Guess::parse(typed).map(|guess| guess.expose().to_owned())
+    }
+
     #[test]
     fn a_guess_ignores_spaces_and_hyphens_and_nothing_else() {
-        assert_eq!(Guess::new(" 12-34 56").expose(), "123456");
-        assert_eq!(Guess::new("12_34").expose(), "12_34");
-        assert_eq!(Guess::new("12\u{a0}34").expose(), "12\u{a0}34");
+        assert_eq!(read(" 12-34 56 ").as_deref(), Some("123456"));
+        for typed in [
+            "12_3456",
+            "123\u{a0}456",
+            "123\u{2011}456",
+            "123456\n",
+            "123456.",
+            "123\u{200b}456",
+            "+123456",
+            "12 34 5a",
+            "½1234",
+            "²1234",
+        ] {
+            assert_eq!(read(typed), None, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn a_guess_has_as_many_digits_as_a_code() {
+        for typed in ["", "-", "123", "12345678901"] {
+            assert_eq!(read(typed), None, "{typed:?}");
+        }
+        for typed in ["1234", "1234567890"] {
+            assert_eq!(read(typed).as_deref(), Some(typed));
+        }
+    }
+
+    #[test]
+    fn a_digit_of_any_script_is_the_digit_it_stands_for() {
+        // Arabic-Indic, extended Arabic-Indic, Devanagari, fullwidth, mathematical sans-serif, Adlam.
+        for typed in [
+            "٤٣٢١٠٩",
+            "۴۳۲۱۰۹",
+            "४३२१०९",
+            "４３２１０９",
+            "𝟦𝟥𝟤𝟣𝟢𝟫",
+            "𞥔𞥓𞥒𞥑𞥐𞥙",
+        ] {
+            assert_eq!(read(typed).as_deref(), Some("432109"), "{typed}");
+        }
     }
 
     #[test]
     fn neither_prints_its_digits() {
-        let printed = format!("{:?} {:?}", Code::random(6).unwrap(), Guess::new("271828"));
+        let printed = format!(
+            "{:?} {:?}",
+            Code::random(6).unwrap(),
+            Guess::parse("271828")
+        );
         assert!(!printed.contains(|c: char| c.is_ascii_digit()), "{printed}");
     }
 }

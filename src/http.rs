@@ -12,4 +12,5 @@ pub use endpoints::{
     Names, RequestPowers, TemplatePowers, ValidatePowers, all_endpoints, request_endpoint,
     template_endpoint, validate_endpoint,
 };
+pub(crate) use observe::UNREADABLE;
 pub use openapi::openapi;

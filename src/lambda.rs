@@ -6,9 +6,12 @@ use aws_credential_types::Credentials;
 use axum::Router;
 use data_encoding::BASE64;
 use http::header::HOST;
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use lambda_http::request::LambdaRequest;
 use lambda_http::{Adapter, LambdaEvent, lambda_runtime};
 use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use tower::ServiceExt as _;
 use tracing::level_filters::LevelFilter;
 
@@ -17,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::{
     AccountConfig, Config as _, DirectoryConfig, RequestConfig, VerificationConfig,
 };
-use crate::http::{Names, RequestPowers, TemplatePowers, ValidatePowers};
+use crate::http::{Names, RequestPowers, TemplatePowers, UNREADABLE, ValidatePowers};
 use crate::phone;
 use crate::request::StackLimits;
 use crate::secret::Secrets;
@@ -86,15 +89,34 @@ pub async fn template_powers() -> Result<TemplatePowers, StartError> {
 /// When Lambda's runtime API cannot be reached.
 pub async fn serve(endpoint: Router) -> Result<(), StartError> {
     let endpoint = Adapter::from(endpoint);
-    let readable = |event: LambdaEvent<_>| LambdaEvent::new(readable(event.payload), event.context);
+    let readable =
+        |event: LambdaEvent<Event>| LambdaEvent::new(readable(event.payload), event.context);
     lambda_runtime::run(endpoint.map_request(readable)).await
+}
+
+/// What API Gateway hands over; none where it cannot be read, such as a header with a control character,
+/// which would else be the function's error instead of the caller's.
+#[derive(Debug)]
+pub struct Event(Option<LambdaRequest>);
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(event: D) -> Result<Self, D::Error> {
+        let event = Box::<RawValue>::deserialize(event)?;
+        Ok(Self(serde_json::from_str(event.get()).ok()))
+    }
 }
 
 /// The event without what the process would end over: `lambda_http` makes a URI of path, query, host
 /// and `X-Forwarded-Proto`, and bytes of the body, and panics where it cannot. Some of it is as the
-/// caller wrote it, such as a query of `?a=<`. The API reads the path and the body alone.
+/// caller wrote it, such as a query of `?a=<`. The API reads the path and the body alone. What could not
+/// be read bears a route key that API Gateway gives to none, and is answered with a 400.
 #[must_use]
-pub fn readable(mut event: LambdaRequest) -> LambdaRequest {
+pub fn readable(event: Event) -> LambdaRequest {
+    let mut event = event.0.unwrap_or_else(|| {
+        let mut unreadable = ApiGatewayV2httpRequest::default();
+        unreadable.request_context.route_key = Some(UNREADABLE.to_owned());
+        LambdaRequest::ApiGatewayV2(unreadable)
+    });
     if let LambdaRequest::ApiGatewayV2(request) = &mut event {
         request.raw_query_string = None;
         request.request_context.domain_name = None;

@@ -1,5 +1,9 @@
-//! What is measured of each call, written as one line in CloudWatch's embedded metric format: no call
-//! of CloudWatch is made.
+//! The one line of each call: what came of it, for people, and what was measured, in CloudWatch's embedded
+//! metric format. No call of CloudWatch is made.
+//!
+//! The line has `timestamp`, `level`, `message`, `call_id`, `method`, `path`, `status` and, as far as they
+//! became known, `client`, `request_id`, `Country` and `parts`. The path is that of the route, never the
+//! caller's own text.
 //!
 //! | metric | unit | dimensions |
 //! |---|---|---|
@@ -12,8 +16,9 @@
 //! Every dimension has few values, and none is a person's.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrique_writer_core::format::Format as _;
@@ -21,10 +26,20 @@ use metrique_writer_core::unit::{AsCount, Unit};
 use metrique_writer_core::{Entry, EntryWriter};
 use metrique_writer_format_emf::{Emf, MetricDefinition, MetricDirective, NoMetric};
 
-use crate::phone::Country;
+use axum::extract::MatchedPath;
+use tracing::Level;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
-/// The target of the lines in the log, by which a subscriber tells them from the others.
+use crate::client::ClientId;
+use crate::phone::Country;
+use crate::verification::RequestId;
+
+/// The target of a call's line, by which a subscriber tells it from the others.
 pub const TARGET: &str = "metrics";
+
+/// The target of the same for people.
+pub const ANSWERED: &str = "answered";
 
 tokio::task_local! {
     /// What the call that is running has taken so far.
@@ -94,13 +109,61 @@ impl Limit {
     }
 }
 
-/// What one call took.
+/// What is known of a call, for every line that is written during it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Context {
+    /// Lambda's id of the call.
+    pub(crate) call_id: String,
+    /// The HTTP method.
+    pub(crate) method: &'static str,
+    /// The route.
+    pub(crate) path: Option<MatchedPath>,
+    /// The client, once its key is known to be right.
+    pub(crate) client: Option<ClientId>,
+    /// The verification, or the correlation id of a rejected request.
+    pub(crate) request_id: Option<RequestId>,
+    /// The country of the number.
+    pub(crate) country: Option<Country>,
+    /// How many SMS parts the message has.
+    pub(crate) parts: Option<usize>,
+}
+
+impl Context {
+    /// The route, or `unmatched`.
+    pub(crate) fn path(&self) -> &str {
+        self.path.as_ref().map_or("unmatched", MatchedPath::as_str)
+    }
+
+    /// What is known, by name.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
+        [
+            ("call_id", Some(self.call_id.clone())),
+            ("method", Some(self.method.to_owned())),
+            ("path", Some(self.path().to_owned())),
+            ("client", self.client.as_ref().map(ToString::to_string)),
+            ("request_id", self.request_id.map(|id| id.to_string())),
+            (
+                "Country",
+                self.country
+                    .as_ref()
+                    .map(|country| country.as_str().to_owned()),
+            ),
+            ("parts", self.parts.map(|parts| parts.to_string())),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+    }
+}
+
+/// What one call is and took.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
+    context: Context,
     steps: Vec<(Step, Duration)>,
     aws_errors: u32,
     aws_retries: u32,
-    sent: Option<(Country, usize)>,
+    /// The parts of the message that was handed over.
+    sent: Option<usize>,
     refused: Option<Limit>,
 }
 
@@ -109,15 +172,33 @@ pub(crate) struct Tally {
     clippy::disallowed_methods,
     reason = "the duration of a call is measured here and decides nothing"
 )]
-pub(crate) async fn measured<T>(call: impl Future<Output = T>) -> (T, Duration, Tally) {
+pub(crate) async fn measured<T>(
+    context: Context,
+    call: impl Future<Output = T>,
+) -> (T, Duration, Tally) {
     let started = Instant::now();
+    let tally = Tally {
+        context,
+        ..Tally::default()
+    };
     TALLY
-        .scope(RefCell::default(), async {
+        .scope(RefCell::new(tally), async {
             let answer = call.await;
             let tally = TALLY.with(RefCell::take);
             (answer, started.elapsed(), tally)
         })
         .await
+}
+
+/// Notes what has become known of the call.
+pub(crate) fn note(change: impl FnOnce(&mut Context)) {
+    count(|tally| change(&mut tally.context));
+}
+
+/// What is known of the call that is running, if one is.
+pub(crate) fn context() -> Option<Context> {
+    let tally = TALLY.try_with(|tally| tally.try_borrow().map(|tally| tally.context.clone()).ok());
+    tally.ok().flatten()
 }
 
 /// Runs a step of a call; taken more than once, its times add up.
@@ -149,8 +230,8 @@ pub(crate) fn aws_retry() {
 }
 
 /// A message of that many parts was handed over.
-pub(crate) fn sent(country: Country, parts: usize) {
-    count(|tally| tally.sent = Some((country, parts)));
+pub(crate) fn sent(parts: usize) {
+    count(|tally| tally.sent = Some(parts));
 }
 
 /// A limit refused the request.
@@ -163,94 +244,153 @@ fn count(change: impl FnOnce(&mut Tally)) {
     let _ = TALLY.try_with(|tally| change(&mut tally.borrow_mut()));
 }
 
-/// Where the metrics of a stack belong.
-#[derive(Clone, Debug)]
+/// Where the metrics of a stack belong; clones share one writer.
+#[derive(Clone)]
 pub struct Metrics {
     namespace: Arc<str>,
+    /// The writers of lines without and with `Parts`, of each without and with `Refused`: directives must not name what a line lacks.
+    formats: Arc<Mutex<[[Emf; 2]; 2]>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics")
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Metrics {
     /// Metrics in that namespace of CloudWatch.
     #[must_use]
     pub fn new(namespace: &str) -> Self {
+        let formats =
+            [false, true].map(|sent| [false, true].map(|refused| format(namespace, sent, refused)));
         Self {
             namespace: namespace.into(),
+            formats: Arc::new(Mutex::new(formats)),
         }
     }
 
-    /// Writes the line of one call, to the log's target [`TARGET`].
+    /// Writes the line of one call, to the log's target [`TARGET`], and to [`ANSWERED`] for people.
     pub(crate) fn write(&self, call: &Call) {
-        match self.line(call) {
-            Ok(line) => tracing::info!(target: TARGET, emf = line.trim_end()),
-            Err(error) => tracing::error!(%error, "a call's metrics could not be written"),
+        let Context {
+            method,
+            client,
+            request_id,
+            ..
+        } = &call.tally.context;
+        tracing::info!(
+            target: ANSWERED,
+            method,
+            path = call.tally.context.path(),
+            status = call.status,
+            outcome = call.outcome,
+            ms = call.latency.as_millis(),
+            client = client.as_ref().map(ClientId::as_str),
+            request_id = request_id.map(tracing::field::display),
+        );
+        if tracing::enabled!(target: TARGET, Level::INFO) {
+            match self.line(call) {
+                Ok(line) => tracing::info!(target: TARGET, line = line.trim_end()),
+                Err(error) => tracing::error!(%error, "failed to write a call's line"),
+            }
         }
     }
 
     fn line(&self, call: &Call) -> io::Result<String> {
-        // Every metric has the endpoint as its dimension, but for those that are no metrics in
-        // themselves: they have directives of their own.
-        let mut format = Emf::builder(
-            self.namespace.to_string(),
-            vec![vec!["Endpoint".to_owned()]],
-        )
-        .directive(self.directive("Calls", &["Endpoint", "Outcome"]));
-        if call.tally.sent.is_some() {
-            format = format.directive(self.directive("Parts", &["Country"]));
-        }
-        if call.tally.refused.is_some() {
-            format = format.directive(self.directive("Refused", &["Limit"]));
-        }
+        let (sent, refused) = (call.tally.sent.is_some(), call.tally.refused.is_some());
+        let mut formats = self.formats.lock().unwrap_or_else(PoisonError::into_inner);
         let mut line = Vec::with_capacity(1_024);
-        format
-            .build()
+        formats[usize::from(sent)][usize::from(refused)]
             .format(call, &mut line)
             .map_err(io::Error::other)?;
         String::from_utf8(line).map_err(io::Error::other)
     }
-
-    fn directive<'a>(&'a self, metric: &'a str, dimensions: &[&'a str]) -> MetricDirective<'a> {
-        MetricDirective {
-            dimensions: vec![dimensions.to_vec()],
-            metrics: vec![MetricDefinition {
-                name: metric,
-                unit: Unit::Count,
-                storage_resolution: None,
-            }],
-            namespace: &self.namespace,
-        }
-    }
 }
 
-/// One call as it is measured.
+/// Every metric has the endpoint as its dimension, but for those that are no metrics in themselves: they
+/// have directives of their own.
+fn format(namespace: &str, sent: bool, refused: bool) -> Emf {
+    let directive = |metric, dimensions: &[&'static str]| MetricDirective {
+        dimensions: vec![dimensions.to_vec()],
+        metrics: vec![MetricDefinition {
+            name: metric,
+            unit: Unit::Count,
+            storage_resolution: None,
+        }],
+        namespace,
+    };
+    let mut format = Emf::builder(namespace.to_owned(), vec![vec!["Endpoint".to_owned()]])
+        // The tests read every kind of line whole.
+        .skip_all_validations(!cfg!(debug_assertions))
+        .directive(directive("Calls", &["Endpoint", "Outcome"]));
+    if sent {
+        format = format.directive(directive("Parts", &["Country"]));
+    }
+    if refused {
+        format = format.directive(directive("Refused", &["Limit"]));
+    }
+    format.build()
+}
+
+/// One call as it is told.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) endpoint: &'static str,
     pub(crate) outcome: &'static str,
-    pub(crate) is_server_error: bool,
+    pub(crate) status: u16,
     pub(crate) latency: Duration,
     pub(crate) tally: Tally,
 }
 
+/// The time, as every line of the log has it.
+pub(crate) fn timestamp() -> String {
+    let mut text = String::with_capacity(32);
+    // Writing to a text does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut text));
+    text
+}
+
 impl Entry for Call {
     fn write<'a>(&'a self, line: &mut impl EntryWriter<'a>) {
+        let context = &self.tally.context;
+        line.value("timestamp", &timestamp());
+        line.value("level", "INFO");
+        line.value("message", "answered");
+        line.value("call_id", &context.call_id);
+        line.value("method", context.method);
+        line.value("path", context.path());
+        line.value("status", &NoMetric::from(u32::from(self.status)));
         line.value("Endpoint", self.endpoint);
         line.value("Outcome", self.outcome);
+        if let Some(client) = &context.client {
+            line.value("client", client.as_str());
+        }
+        if let Some(id) = context.request_id {
+            line.value("request_id", &id.to_string());
+        }
+        if let Some(country) = &context.country {
+            line.value("Country", country.as_str());
+        }
+        if let Some(parts) = context.parts {
+            line.value("parts", &NoMetric::from(parts as u64));
+        }
         line.value("Calls", &NoMetric::from(1_u32));
         line.value("Latency", &self.latency);
         for (step, time) in &self.tally.steps {
             line.value(step.metric(), time);
         }
         let counts = [
-            ("ServerErrors", u32::from(self.is_server_error)),
+            ("ServerErrors", u32::from(self.status >= 500)),
             ("AwsErrors", self.tally.aws_errors),
             ("AwsRetries", self.tally.aws_retries),
         ];
         for (metric, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             line.value(metric, &AsCount::from(count));
         }
-        if let Some((country, parts)) = &self.tally.sent {
-            line.value("Country", country.as_str());
-            line.value("Parts", &AsCount::from(*parts));
+        if let Some(parts) = self.tally.sent {
+            line.value("Parts", &AsCount::from(parts));
         }
         if let Some(limit) = self.tally.refused {
             line.value("Limit", limit.name());
@@ -269,14 +409,24 @@ mod tests {
         let call = Call {
             endpoint: "request",
             outcome: "ACCEPTED",
-            is_server_error: false,
+            status: 200,
             latency: Duration::from_micros(1_500),
             tally,
         };
         let line = Metrics::new("Twofa/test").line(&call).unwrap();
         let mut line: Value = serde_json::from_str(&line).unwrap();
         line["_aws"].as_object_mut().unwrap().remove("Timestamp");
+        let timestamp = line.as_object_mut().unwrap().remove("timestamp");
+        assert!(timestamp.unwrap().as_str().unwrap().ends_with('Z'));
         line
+    }
+
+    fn context() -> Context {
+        Context {
+            call_id: "18afe18b".to_owned(),
+            method: "POST",
+            ..Context::default()
+        }
     }
 
     fn directive(dimensions: &[&str], metrics: &[(&str, Option<&str>)]) -> Value {
@@ -293,12 +443,21 @@ mod tests {
     #[test]
     fn a_call_that_took_nothing_has_its_outcome_and_its_latency() {
         assert_eq!(
-            line(Tally::default()),
+            line(Tally {
+                context: context(),
+                ..Tally::default()
+            }),
             json!({
                 "_aws": { "CloudWatchMetrics": [
                     directive(&["Endpoint"], &[("Latency", Some("Milliseconds"))]),
                     directive(&["Endpoint", "Outcome"], &[("Calls", Some("Count"))]),
                 ] },
+                "level": "INFO",
+                "message": "answered",
+                "call_id": "18afe18b",
+                "method": "POST",
+                "path": "unmatched",
+                "status": 200,
                 "Endpoint": "request",
                 "Outcome": "ACCEPTED",
                 "Calls": 1,
@@ -310,13 +469,20 @@ mod tests {
     #[test]
     fn a_call_tells_what_it_took() {
         let tally = Tally {
+            context: Context {
+                client: Some(ClientId::parse("shop").unwrap()),
+                request_id: RequestId::parse("773d4110-f95c-4a4f-b59d-2a8c135085fa"),
+                country: Some(Country::parse("GB").unwrap()),
+                parts: Some(3),
+                ..context()
+            },
             steps: vec![
                 (Step::Begin, Duration::from_millis(2)),
                 (Step::Publish, Duration::from_millis(40)),
             ],
             aws_errors: 1,
             aws_retries: 3,
-            sent: Some((Country::parse("GB").unwrap(), 2)),
+            sent: Some(2),
             refused: Some(Limit::Stack),
         };
         let line = line(tally);
@@ -352,9 +518,16 @@ mod tests {
             values.map(|name| line[name].clone()),
             [2, 40, 1, 3, 2].map(Value::from)
         );
+        let known = ["client", "request_id", "Country", "parts", "Limit"];
         assert_eq!(
-            (&line["Country"], &line["Limit"]),
-            (&json!("GB"), &json!("stack"))
+            known.map(|name| line[name].clone()),
+            [
+                json!("shop"),
+                json!("773d4110-f95c-4a4f-b59d-2a8c135085fa"),
+                json!("GB"),
+                json!(3),
+                json!("stack"),
+            ]
         );
     }
 }

@@ -18,8 +18,6 @@ use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use thiserror::Error;
-use tracing::Span;
-use tracing::field::display;
 use utoipa::ToSchema;
 
 use crate::aws::{AwsError, BEGIN_TIMEOUT};
@@ -48,8 +46,9 @@ pub struct Order {
     /// The name of one of the client's templates.
     #[schema(example = "6f1f8c2e-6d0e-4a55-9c1d-2b7a4f0c1a01")]
     pub template_id: String,
-    /// The values for the template's placeholders, without control characters; `code` is ignored.
-    #[schema(required = false, value_type = BTreeMap<String, ParameterValue>)]
+    /// The values for the template's placeholders; `code` is ignored. Values have no control characters,
+    /// line or paragraph separators, or bidirectional controls.
+    #[schema(required = false, value_type = Option<BTreeMap<String, ParameterValue>>)]
     pub parameters: BTreeMap<String, String>,
 }
 
@@ -66,9 +65,9 @@ enum ParameterValue {
     Boolean(bool),
 }
 
-/// Text without control characters.
+/// Text without control characters, line or paragraph separators, or bidirectional controls.
 #[derive(Serialize, ToSchema)]
-#[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+#[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$")]
 struct PrintableText(String);
 
 /// Why a request was rejected, in the order of precedence of the wire contract.
@@ -300,7 +299,7 @@ pub async fn request(
     now: Timestamp,
     tools: Tools<'_>,
 ) -> Result<(), RequestError> {
-    Span::current().record("request_id", display(id));
+    metrics::note(|call| call.request_id = Some(id));
     match Plan::new(order, id, is_keyed, client, now, tools) {
         Ok(plan) => plan.carry_out(tools).await,
         Err(refusal) if is_keyed => {
@@ -394,7 +393,7 @@ impl<'a> Plan<'a> {
     ) -> Result<Self, RequestError> {
         let secret = tools.secret;
         let to = PhoneNumber::parse(order.to.expose_secret())?;
-        Span::current().record("country", to.country().as_str());
+        metrics::note(|call| call.country = Some(to.country().clone()));
         if !client.profile.countries.permit(to.country()) {
             return Err(Rejection::Country.into());
         }
@@ -413,7 +412,7 @@ impl<'a> Plan<'a> {
             secret.seeded_code(&client.id, id, &seed, template.code_length)
         };
         let sms = Sms::compose(template.text.render(&code, &order.parameters)?)?;
-        Span::current().record("parts", sms.parts());
+        metrics::note(|call| call.parts = Some(sms.parts()));
         let keyed = is_keyed.then(|| {
             let names = template.text.placeholders().filter(|name| *name != CODE);
             let names: Vec<_> = names.collect::<BTreeSet<_>>().into_iter().collect();
@@ -427,7 +426,7 @@ impl<'a> Plan<'a> {
             // Locked whatever the recipient did; the operator's CLI refuses such limits.
             None => {
                 metrics::refused(Limit::Recipient);
-                let until = now.plus(limits.lock());
+                let until = now.plus(limits.lock().unwrap_or(LONGEST_LIFE));
                 return Err(RequestError::Limited { until });
             }
         };
@@ -697,7 +696,7 @@ impl<'a> Plan<'a> {
             .publish(&draft.sms, &self.to, from, max_price);
         let published = timed(Step::Publish, published).await;
         if let Published::Taken(_) | Published::Unknown(_) = published {
-            metrics::sent(self.to.country().clone(), draft.sms.parts());
+            metrics::sent(draft.sms.parts());
         }
         published
     }

@@ -110,6 +110,9 @@ struct Key {
 /// ago, and a code lives for minutes, so each knows the pepper of the other with hours to spare.
 const ROTATE_AFTER: Duration = Duration::from_hours(24);
 
+/// How long after a version was made its rotation may take effect as of then.
+const PROMPT: Duration = Duration::from_mins(1);
+
 /// The two forms in which the secret is stored.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -193,14 +196,33 @@ impl Secret {
             return Err(RotateError::TooSoon { until });
         }
         let next: [u8; 32] = entropy::bytes()?;
+        let next = BASE64URL_NOPAD.encode(&next);
+        let shifted = [next, self.next.encode(), self.current.encode()];
+        Ok(self.window(shifted, now))
+    }
+
+    /// The same keys as if they had been rotated at `now`, as they are stored; `None` where they were,
+    /// but for the minute that the steps of a rotation take.
+    #[must_use]
+    pub fn restamped(&self, now: Timestamp) -> Option<SecretString> {
+        let is_late = self.rotated_at.is_none_or(|at| at.plus(PROMPT) < now);
+        let peppers = [&self.next, &self.current, &self.previous].map(Key::encode);
+        is_late.then(|| self.window(peppers, now))
+    }
+
+    fn window(
+        &self,
+        [next, current, previous]: [String; 3],
+        rotated_at: Timestamp,
+    ) -> SecretString {
         let window = serde_json::json!({
-            "next": BASE64URL_NOPAD.encode(&next),
-            "current": self.next.encode(),
-            "previous": self.current.encode(),
+            "next": next,
+            "current": current,
+            "previous": previous,
             "recipient": self.recipient.encode(),
-            "rotated_at": now.as_millis(),
+            "rotated_at": rotated_at.as_millis(),
         });
-        Ok(window.to_string().into())
+        window.to_string().into()
     }
 
     /// Whether this is what a rotation makes of `old`: whoever has read one of the two accepts the
@@ -506,7 +528,7 @@ mod tests {
     fn a_rotation_never_separates_a_code_from_its_guess() {
         let (before, after) = (window(2, 1, 0), window(3, 2, 1));
         let (id, code) = (RequestId::random().unwrap(), Code::random(6).unwrap());
-        let guess = Guess::new(code.expose());
+        let guess = Guess::parse(code.expose()).unwrap();
         let written_before = before.code_digest(&demo(), id, &code);
         let written_after = after.code_digest(&demo(), id, &code);
         assert_eq!(
@@ -589,7 +611,7 @@ mod tests {
                 "y33uNnvptnrXNgaEXCJ7f2XUkKNOPdqmiQo5VSVUqzs",
             ),
         ] {
-            let guess = Guess::new("012345");
+            let guess = Guess::parse("012345").unwrap();
             assert_eq!(
                 secret.guess_digests(&demo(), id, &guess).current.encode(),
                 code

@@ -122,23 +122,33 @@ impl fmt::Debug for Sms {
     }
 }
 
-/// An escape and its septet, or the two halves of a surrogate pair, are never torn between parts.
+/// SNS cuts a long message between words, so that a part may stay partly empty
+/// (<https://docs.aws.amazon.com/sns/latest/dg/sms_publish-to-phone.html>). A word that no part holds is
+/// cut where a part ends, but never between an escape and its septet or the halves of a surrogate pair.
 fn count_parts(text: &str, encoding: Encoding) -> usize {
-    let total: usize = text.chars().map(|c| encoding.units(c)).sum();
-    if total <= encoding.single() {
+    let units = |text: &str| text.chars().map(|c| encoding.units(c)).sum::<usize>();
+    if units(text) <= encoding.single() {
         return 1;
     }
-    let (parts, _) =
-        text.chars()
-            .map(|c| encoding.units(c))
-            .fold((1, 0), |(parts, filled), units| {
-                if filled + units > encoding.concatenated() {
-                    (parts + 1, units)
-                } else {
-                    (parts, filled + units)
-                }
-            });
-    parts
+    let longest = encoding.concatenated();
+    let add = |(parts, filled): (usize, usize), units: usize| {
+        if filled + units > longest {
+            (parts + 1, units)
+        } else {
+            (parts, filled + units)
+        }
+    };
+    let mut size = (1, 0);
+    for piece in text.split_inclusive(char::is_whitespace) {
+        let word = piece.trim_end_matches(char::is_whitespace);
+        size = if units(word) <= longest {
+            add(size, units(word))
+        } else {
+            word.chars().map(|c| encoding.units(c)).fold(size, add)
+        };
+        size = add(size, units(&piece[word.len()..]));
+    }
+    size.0
 }
 
 #[cfg(test)]
@@ -178,6 +188,24 @@ mod tests {
         assert_eq!(size(&"я".repeat(71)).1, 2);
         assert_eq!(size(&"я".repeat(134)).1, 2);
         assert_eq!(size(&"я".repeat(135)).1, 3);
+    }
+
+    #[test]
+    fn a_word_is_never_torn_between_parts() {
+        // 38 words of 7 letters and a space each fill 304 septets: 19 of them, 152, fill a part.
+        let words = |count: usize| vec!["letters"; count].join(" ");
+        assert_eq!(words(38).len(), 303);
+        assert_eq!(size(&words(38)).1, 2);
+        // Eleven words of 12 letters and their spaces leave 10 septets of a part empty.
+        let words = format!("{}internationally", "verification ".repeat(22));
+        assert_eq!(words.len(), 301);
+        assert_eq!(size(&words).1, 3);
+        // The space after the last word of a part may stand in the next.
+        let words = format!("{} {}", "a".repeat(153), "b".repeat(152));
+        assert_eq!(size(&words).1, 2);
+        // What no part holds is cut.
+        assert_eq!(size(&format!("{} b", "a".repeat(304))).1, 2);
+        assert_eq!(size(&format!("{} b", "я".repeat(132))).1, 2);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! | module | says |
 //! |---|---|
 //! | `begin` | a request begins, is marked as sent, undone, taken over |
-//! | `guess` | a guess is counted, compared and consumed, and a failure counted |
-//! | `recipients` | when a recipient may be sent to, and an operator's look at one |
+//! | `guess` | a guess is counted, compared and consumed |
+//! | `recipients` | when a recipient may be sent to, what failed, and an operator's look at one |
 //! | `usage` | caps, counts and balances |
 //! | `transaction` | how a transaction is tried until its outcome is known |
 //! | `directory` | clients and templates |

@@ -1,12 +1,13 @@
 //! Log lines: JSON in the cloud and in a pipe, for people on a terminal.
 //!
-//! Metrics are lines of the log too, in a format of their own, whatever the level.
+//! The line of a call is its metrics too: it is written whatever the level.
 //!
 //! Only the product's own lines are written at the level asked for; those of the libraries must be
 //! warnings, since at finer levels they show requests whole, codes and numbers included.
 
 use std::fmt::{self, Debug};
 
+use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
@@ -19,24 +20,16 @@ use tracing_subscriber::{Layer as _, Registry};
 
 use crate::metrics;
 
-/// A subscriber that writes one JSON object a line to `writer`, metrics among them.
+/// A subscriber that writes one JSON object a line to `writer`.
 pub fn json<W>(level: LevelFilter, writer: W) -> impl Subscriber + Send + Sync
 where
-    W: for<'w> MakeWriter<'w> + Clone + Send + Sync + 'static,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let measured = layer()
-        .event_format(Verbatim)
-        .with_writer(writer.clone())
-        .with_filter(Targets::new().with_target(metrics::TARGET, LevelFilter::INFO));
-    let layer = layer()
-        .json()
-        .flatten_event(true)
-        .with_current_span(true)
-        .with_span_list(false)
-        .with_writer(writer);
-    Registry::default()
-        .with(layer.with_filter(own(level)))
-        .with(measured)
+    let layer = layer().event_format(Json).with_writer(writer);
+    let targets = own(level)
+        .with_target(metrics::TARGET, LevelFilter::INFO)
+        .with_target(metrics::ANSWERED, LevelFilter::OFF);
+    Registry::default().with(layer.with_filter(targets))
 }
 
 /// A subscriber that writes short lines for people to `writer`.
@@ -45,7 +38,10 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let layer = layer().compact().with_target(false).with_writer(writer);
-    Registry::default().with(layer.with_filter(own(level)))
+    let targets = own(level)
+        .with_target(metrics::TARGET, LevelFilter::OFF)
+        .with_target(metrics::ANSWERED, level);
+    Registry::default().with(layer.with_filter(targets))
 }
 
 fn own(level: LevelFilter) -> Targets {
@@ -53,13 +49,13 @@ fn own(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(others)
         .with_target("twofa", level)
-        .with_target(metrics::TARGET, LevelFilter::OFF)
 }
 
-/// Writes the text of a metric's line as it is.
-struct Verbatim;
+/// Writes the line of a call as it is, and any other with what is known of the call that it was written
+/// during.
+struct Json;
 
-impl<S, N> FormatEvent<S, N> for Verbatim
+impl<S, N> FormatEvent<S, N> for Json
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -70,19 +66,61 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        writeln!(writer, "{}", text.0)
+        let mut fields = Fields(Map::new());
+        event.record(&mut fields);
+        let metadata = event.metadata();
+        if metadata.target() == metrics::TARGET {
+            let line = fields.0.get("line").and_then(Value::as_str);
+            return writeln!(writer, "{}", line.unwrap_or_default());
+        }
+        let Fields(mut line) = fields;
+        let own = [
+            ("timestamp", metrics::timestamp()),
+            ("level", metadata.level().to_string()),
+            ("target", metadata.target().to_owned()),
+        ];
+        let context = metrics::context();
+        let context = context.iter().flat_map(metrics::Context::fields);
+        line.extend(
+            own.into_iter()
+                .chain(context)
+                .map(|(name, value)| (name.to_owned(), value.into())),
+        );
+        writeln!(writer, "{}", Value::Object(line))
     }
 }
 
-/// The text of a line's one field.
-struct Text(String);
+/// The fields of a line.
+struct Fields(Map<String, Value>);
 
-impl Visit for Text {
-    fn record_str(&mut self, _: &Field, value: &str) {
-        value.clone_into(&mut self.0);
+impl Fields {
+    fn insert(&mut self, field: &Field, value: impl Into<Value>) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl Visit for Fields {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.insert(field, value);
     }
 
-    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.insert(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.insert(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.insert(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.insert(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.insert(field, format!("{value:?}"));
+    }
 }

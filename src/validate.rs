@@ -2,16 +2,14 @@
 
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
-use tracing::Span;
-use tracing::field::display;
 use utoipa::ToSchema;
 
 use crate::aws::AwsError;
-use crate::client::ClientId;
+use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::code::Guess;
 use crate::entropy::EntropyError;
-use crate::metrics::{Step, timed};
+use crate::metrics::{self, Step, timed};
 use crate::secret::Secret;
 use crate::store::{Verdict, Verifications};
 use crate::verification::{CallId, IdempotencyKey, RequestId};
@@ -19,7 +17,8 @@ use crate::verification::{CallId, IdempotencyKey, RequestId};
 /// What a caller wants to know.
 #[derive(Debug, ToSchema)]
 pub struct Question {
-    /// What the recipient typed; spaces and hyphens are ignored.
+    /// The code as the recipient typed it. Spaces and hyphens are ignored; a decimal digit of any script
+    /// counts as the digit it stands for.
     #[schema(value_type = String, example = "123456")]
     pub code: SecretString,
     /// The id that the request was answered with.
@@ -51,7 +50,8 @@ pub enum Answer {
 
 /// Asks the table whether `question` holds the right code: one write of one unit. A wrong code costs
 /// a second write, which counts the recipient's failures; a right one only where there may be
-/// failures to forget. A request id that is none is not asked for.
+/// failures to forget. Text that cannot be a code is not counted: one read tells how it is answered.
+/// A request id that is no UUID is not asked for.
 ///
 /// The same question with the same `key` gets the same answer.
 ///
@@ -60,7 +60,7 @@ pub enum Answer {
 pub async fn validate(
     question: &Question,
     key: Option<&IdempotencyKey>,
-    client: &ClientId,
+    client: &Client,
     now: Timestamp,
     secret: &Secret,
     verifications: &Verifications,
@@ -68,14 +68,21 @@ pub async fn validate(
     let Some(id) = RequestId::parse(&question.request_id) else {
         return Ok(Answer::NotFound);
     };
-    Span::current().record("request_id", display(id));
-    let guess = Guess::new(question.code.expose_secret());
-    let digests = secret.guess_digests(client, id, &guess);
+    metrics::note(|call| call.request_id = Some(id));
+    let Some(guess) = Guess::parse(question.code.expose_secret()) else {
+        let open = timed(Step::Guess, verifications.is_open(id, &client.id, now)).await?;
+        return Ok(if open {
+            Answer::NotMatched
+        } else {
+            Answer::NotFound
+        });
+    };
+    let digests = secret.guess_digests(&client.id, id, &guess);
     let call = match key {
-        Some(key) => secret.guess_id(client, key, id, &guess),
+        Some(key) => secret.guess_id(&client.id, key, id, &guess),
         None => CallId::random()?,
     };
-    let guessed = verifications.guess(id, client, digests, &call, now);
+    let guessed = verifications.guess(id, &client.id, digests, &call, now);
     match timed(Step::Guess, guessed).await? {
         Verdict::Verified { failed, expires_at } => {
             if let Some(recipient) = failed
@@ -92,7 +99,8 @@ pub async fn validate(
         }
         Verdict::NotMatched { recipient } => {
             if let Some(recipient) = recipient {
-                let counted = verifications.count_failure(&recipient, &call, now);
+                let limits = &client.profile.limits;
+                let counted = verifications.count_failure(&recipient, &call, limits, now);
                 timed(Step::Settle, counted).await?;
             }
             Ok(Answer::NotMatched)

@@ -9,7 +9,7 @@ use twofa::client::{Client, ClientId, Countries, Profile};
 use twofa::template::TemplateFields;
 
 use crate::cap::CarryOver;
-use crate::client::check_limits;
+use crate::client::{check_limits, lock_warning};
 use crate::error::{Error, Faults};
 use crate::file::{self, ClientEntry, TemplateEntry};
 use crate::input;
@@ -114,6 +114,8 @@ struct Plan {
     per_day_before: Option<u32>,
     /// Whether the templates are written before the profile.
     templates_first: bool,
+    /// The most guesses that one of the templates then allows.
+    max_attempts: u8,
 }
 
 /// What is to be done to a template.
@@ -194,6 +196,7 @@ impl Plan {
             carries_over: names_cap && !is_new,
             per_day_before,
             templates_first: attempts_before.is_some_and(|before| attempts <= before),
+            max_attempts: attempts,
         }
     }
 
@@ -370,6 +373,10 @@ fn report(plans: &[Plan], dry_run: bool) -> Report {
         for TemplateFields { id: uuid, name, .. } in &plan.removed {
             lines.push(format!("  template {name} ({uuid}): remove"));
             templates.push(json!({ "id": uuid, "name": name, "action": "remove", "changes": [] }));
+        }
+        if plan.has_changes() {
+            let warning = lock_warning(&plan.profile.limits, plan.max_attempts);
+            warnings.extend(warning.map(|warning| format!("{id}: {warning}")));
         }
         if plan.is_new {
             warnings.push(format!("{id} is new and has no key: twofa key add {id}"));

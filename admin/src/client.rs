@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use twofa::client::{Client, Countries, Profile, StoredKey};
+use twofa::client::{Client, Countries, FEW_FAILURES, Limits, Profile, StoredKey};
 use twofa::clock::Timestamp;
 use twofa::store::{Account, UsageState};
 
@@ -223,6 +223,8 @@ async fn show(place: &Place, client: &str, now: Timestamp) -> Result<Report, Err
     let profile = &client.profile;
     let mut rows = vec![("client", client.id.to_string())];
     rows.extend(fields(profile).into_iter().map(|f| (f.name, f.text)));
+    let failures = profile.limits.failures_that_lock(client.max_attempts());
+    rows.push(("locks after", format!("{failures} wrong guesses in a row")));
     if let Some(parts) = usage.as_ref().and_then(|usage| balance(profile, usage)) {
         rows.push(("balance", format!("{parts} parts")));
     }
@@ -232,7 +234,8 @@ async fn show(place: &Place, client: &str, now: Timestamp) -> Result<Report, Err
     text += &key::table_of(&profile.api_keys, now);
     text += "\n\n";
     text += &template::table_of(&client.templates);
-    Ok(Report::new(text, describe(&client, usage.as_ref(), now)))
+    let warning = lock_warning(&profile.limits, client.max_attempts());
+    Ok(Report::new(text, describe(&client, usage.as_ref(), now)).warn(warning))
 }
 
 async fn set(
@@ -270,18 +273,31 @@ async fn set(
         place.directory.put_profile(&client.id, &profile).await?;
     }
     carry_over.carry_out(place, progress).await?;
-    Ok(changed_report(&client, &changed))
+    Ok(changed_report(&client, &profile.limits, &changed))
 }
 
-fn changed_report(client: &Client, changed: &[Change]) -> Report {
+fn changed_report(client: &Client, limits: &Limits, changed: &[Change]) -> Report {
     let mut lines = vec![if changed.is_empty() {
         format!("nothing to change at the client {}", client.id)
     } else {
         format!("changed the client {}", client.id)
     }];
     lines.extend(changes_lines(changed, "  "));
-    let json = json!({ "id": client.id, "changes": changes_json(changed) });
-    Report::new(lines.join("\n"), json)
+    let failures = limits.failures_that_lock(client.max_attempts());
+    if changed
+        .iter()
+        .any(|change| change.new.name.starts_with("limits."))
+    {
+        lines.push(format!(
+            "a recipient is locked after {failures} wrong guesses in a row"
+        ));
+    }
+    let json = json!({
+        "id": client.id,
+        "changes": changes_json(changed),
+        "failures_that_lock": failures,
+    });
+    Report::new(lines.join("\n"), json).warn(lock_warning(limits, client.max_attempts()))
 }
 
 /// The SMS parts that a client has left, if it is prepaid.
@@ -339,6 +355,17 @@ pub(crate) fn check_limits(profile: &Profile, max_attempts: u8, path: &str, faul
     }
 }
 
+/// Warns where few wrong guesses in a row lock a recipient of a client whose templates allow so many.
+pub(crate) fn lock_warning(limits: &Limits, max_attempts: u8) -> Option<String> {
+    let failures = limits.failures_that_lock(max_attempts);
+    (failures < FEW_FAILURES).then(|| {
+        format!(
+            "{failures} wrong guesses in a row lock a recipient: max_failures less the guesses that \
+             the windows let be open at once, at {max_attempts} for each code"
+        )
+    })
+}
+
 /// A client for scripts: neither keys nor their digests, nor whose the test numbers are.
 fn describe(client: &Client, usage: Option<&UsageState>, now: Timestamp) -> Value {
     let Client {
@@ -356,6 +383,8 @@ fn describe(client: &Client, usage: Option<&UsageState>, now: Timestamp) -> Valu
     if let Some(usage) = usage {
         json["balance"] = json!(balance(profile, usage));
     }
+    let failures = profile.limits.failures_that_lock(client.max_attempts());
+    json["failures_that_lock"] = json!(failures);
     json["keys"] = profile
         .api_keys
         .iter()

@@ -82,7 +82,7 @@ fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -
     if let Some((path, limits)) = limits {
         let mut reader = Reader::new(path, limits, faults);
         settings.max_failures = reader.integer("max_failures");
-        settings.lock_seconds = reader.integer("lock_seconds");
+        settings.lock_seconds = reader.count("lock_seconds");
         settings.per_second = reader.count("per_second");
         settings.per_day = reader.count("per_day");
         let windows = reader.tables("windows");

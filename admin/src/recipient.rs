@@ -47,7 +47,7 @@ impl RecipientCommand {
             }
             Self::Unlock(options) => {
                 let known = Known::read(&options, place, now).await?;
-                place.verifications()?.unlock(known.recipient).await?;
+                place.verifications()?.unlock(known.recipient, now).await?;
                 Ok(known.unlocked())
             }
         }
@@ -92,10 +92,14 @@ impl Known {
         let admitted = limits.failures_admitted(client.max_attempts());
         let until = state.refused_until(limits, admitted, now);
         let is_locked = until.is_some() && admitted.is_none_or(|most| state.failures > most);
+        let is_locked_for_good = is_locked && limits.lock().is_none();
         let is_test = client.profile.test_recipients.contains(&recipient.encode());
         let next = match until {
             _ if is_test => "any time: it is a test number".to_owned(),
             None => "now".to_owned(),
+            Some(_) if is_locked_for_good => {
+                "after `twofa recipient unlock` (locked by failures)".to_owned()
+            }
             Some(at) if is_locked => format!("{} (locked by failures)", shown_ceil(at)),
             Some(at) => shown_ceil(at),
         };
@@ -136,7 +140,7 @@ impl Known {
             "number": masked(number),
             "country": number.country().as_str(),
             "test_number": is_test,
-            "next_send_at": until.filter(|_| !is_test).map(shown_ceil),
+            "next_send_at": until.filter(|_| !is_test && !is_locked_for_good).map(shown_ceil),
             "locked": is_locked,
             "failures": state.failures,
             "failures_admitted": admitted,

@@ -50,7 +50,7 @@ pub(crate) struct Settings {
     pub(crate) max_price: Option<Bound<String>>,
     pub(crate) windows: Option<Vec<Window>>,
     pub(crate) max_failures: Option<u16>,
-    pub(crate) lock_seconds: Option<u32>,
+    pub(crate) lock_seconds: Option<Bound<u32>>,
     pub(crate) per_second: Option<Bound<u32>>,
     pub(crate) per_day: Option<Bound<u32>>,
     pub(crate) disabled: Option<BTreeSet<Switch>>,
@@ -71,7 +71,10 @@ impl Settings {
         set(&mut profile.max_price, self.max_price.map(Into::into));
         set(&mut profile.limits.windows, self.windows);
         set(&mut profile.limits.max_failures, self.max_failures);
-        set(&mut profile.limits.lock_seconds, self.lock_seconds);
+        set(
+            &mut profile.limits.lock_seconds,
+            self.lock_seconds.map(Into::into),
+        );
         set(
             &mut profile.limits.per_second,
             self.per_second.map(Into::into),
@@ -98,15 +101,15 @@ pub(crate) struct SettingOptions {
     /// The most that one SMS may cost in US dollars, as 0.05; none: the account's own limit
     #[arg(long, value_name = "USD")]
     max_price: Option<String>,
-    /// How often a recipient may be sent to, as 5/600: 5 in 600 seconds; repeat it, it replaces all
+    /// How often a recipient may be sent to, as 5/600: 5 in 600 seconds; up to 8 times, all are replaced
     #[arg(long = "window", value_name = "SENDS/SECONDS")]
     windows: Vec<String>,
     /// After how many wrong guesses in a row a recipient is locked, 1-100
     #[arg(long, value_name = "N")]
     max_failures: Option<u16>,
-    /// For how many seconds after the last wrong guess a lock holds
+    /// For how many seconds after the last wrong guess a lock holds; none: until `recipient unlock`
     #[arg(long, value_name = "SECONDS")]
-    lock_seconds: Option<u32>,
+    lock_seconds: Option<String>,
     /// How many requests it may make in a second; none: any
     #[arg(long, value_name = "N")]
     per_second: Option<String>,
@@ -144,7 +147,7 @@ impl SettingOptions {
             }),
             windows: windows_are_read.then_some(windows),
             max_failures: self.max_failures,
-            lock_seconds: self.lock_seconds,
+            lock_seconds: optional(faults, "lock_seconds", &self.lock_seconds),
             per_second: optional(faults, "per_second", &self.per_second),
             per_day: optional(faults, "per_day", &self.per_day),
             disabled: None,

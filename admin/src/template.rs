@@ -7,7 +7,7 @@ use twofa::client::{Client, ClientId};
 use twofa::template::{CODE_LENGTH, Template, TemplateFields, TemplateId, TemplateText};
 use uuid::Uuid;
 
-use crate::client::check_limits;
+use crate::client::{check_limits, lock_warning};
 use crate::error::{Error, Faults};
 use crate::input;
 use crate::output::{Report, pairs, table};
@@ -177,14 +177,22 @@ async fn add(
             template: name,
         });
     }
-    checked(&fields, &client)?;
+    let most = checked(&fields, &client)?;
     place.directory.put_template(&client.id, &fields).await?;
-    let text = format!(
-        "added the template {name} of the client {}\n  id: {template_id}",
-        client.id
-    );
-    let json = json!({ "client": client.id, "template": fields });
-    Ok(Report::new(text, json).warn(text::warnings(&fields)))
+    let mut lines = vec![
+        format!("added the template {name} of the client {}", client.id),
+        format!("  id: {template_id}"),
+    ];
+    lines.extend(lock_line(&client, most));
+    let limits = &client.profile.limits;
+    let json = json!({
+        "client": client.id,
+        "template": fields,
+        "failures_that_lock": limits.failures_that_lock(most),
+    });
+    let warnings = text::warnings(&fields);
+    let report = Report::new(lines.join("\n"), json).warn(warnings);
+    Ok(report.warn(lock_warning(limits, most)))
 }
 
 async fn set(
@@ -211,7 +219,7 @@ async fn set(
             template: new.name,
         });
     }
-    checked(&new, &client)?;
+    let most = checked(&new, &client)?;
     let changed = changes(Some(fields(&old)), fields(&new));
     let text = if changed.is_empty() {
         format!("nothing to change at the template {}", old.name)
@@ -219,10 +227,19 @@ async fn set(
         place.directory.put_template(&client.id, &new).await?;
         let mut lines = vec![format!("changed the template {} ({})", old.name, old.id)];
         lines.extend(changes_lines(&changed, "  "));
+        lines.extend(lock_line(&client, most));
         lines.join("\n")
     };
-    let json = json!({ "client": client.id, "template": new, "changes": changes_json(&changed) });
-    Ok(Report::new(text, json).warn(text::warnings(&new)))
+    let limits = &client.profile.limits;
+    let json = json!({
+        "client": client.id,
+        "template": new,
+        "changes": changes_json(&changed),
+        "failures_that_lock": limits.failures_that_lock(most),
+    });
+    let warnings = text::warnings(&new);
+    let report = Report::new(text, json).warn(warnings);
+    Ok(report.warn(lock_warning(limits, most)))
 }
 
 impl TemplateOptions {
@@ -265,8 +282,9 @@ pub(crate) fn stable_id(client: &ClientId, name: &str) -> Option<TemplateId> {
     TemplateId::parse(&Uuid::new_v8(bytes).to_string())
 }
 
-/// Refuses fields that are not valid, and guesses that the client's limits have no room for.
-fn checked(fields: &TemplateFields, client: &Client) -> Result<(), Error> {
+/// Refuses fields that are not valid, and guesses that the client's limits have no room for. Returns the
+/// most guesses that one of the client's templates then allows.
+fn checked(fields: &TemplateFields, client: &Client) -> Result<u8, Error> {
     let mut faults = Faults::default();
     check(fields, "", &mut faults);
     let others = client
@@ -274,9 +292,19 @@ fn checked(fields: &TemplateFields, client: &Client) -> Result<(), Error> {
         .iter()
         .filter(|other| other.id != fields.id);
     let attempts = others.map(|other| other.max_attempts);
-    let most = attempts.chain([fields.max_attempts]).max();
-    check_limits(&client.profile, most.unwrap_or_default(), "", &mut faults);
-    faults.finish(())
+    let most = attempts.fold(fields.max_attempts, u8::max);
+    check_limits(&client.profile, most, "", &mut faults);
+    faults.finish(most)
+}
+
+/// How many failures lock a recipient of `client`, in a line, where that changes.
+fn lock_line(client: &Client, most: u8) -> Option<String> {
+    let failures = |most| client.profile.limits.failures_that_lock(most);
+    let changes = failures(most) != failures(client.max_attempts());
+    changes.then(|| {
+        let failures = failures(most);
+        format!("  a recipient is now locked after {failures} wrong guesses in a row")
+    })
 }
 
 /// Notes every fault of the fields. Each is tried among others that are sound, because the product

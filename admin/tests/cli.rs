@@ -413,8 +413,8 @@ async fn a_client_is_listed_and_shown() {
             "windows": [{ "sends": 1, "seconds": 60 }, { "sends": 4, "seconds": 3600 }],
             "max_failures": 50, "lock_seconds": 3600, "per_second": 7, "per_day": 1000,
         },
-        "prepaid": true, "balance": 12, "keys": [], "test_numbers": 0, "templates": [],
-        "warnings": [],
+        "failures_that_lock": 51, "prepaid": true, "balance": 12, "keys": [], "test_numbers": 0,
+        "templates": [], "warnings": [],
     });
     assert_eq!(added, expected);
     assert_eq!(laptop.json(&["client", "show", "shop"]).await, expected);
@@ -505,12 +505,77 @@ async fn only_what_is_said_is_changed() {
 }
 
 #[tokio::test]
+async fn how_many_failures_lock_is_shown_and_few_are_warned_about() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &[]).await;
+    laptop.add_template("shop", "Login", "${code}").await;
+    let shown = laptop.run(&["client", "show", "shop"]).await;
+    let line = "locks after          76 wrong guesses in a row";
+    assert!(shown.out.contains(line), "{}", shown.out);
+    let set = ["client", "set", "shop", "--max-failures", "44"];
+    let set = laptop.run(&set).await;
+    assert!(
+        set.out
+            .ends_with("a recipient is locked after 20 wrong guesses in a row\n"),
+        "{}",
+        set.out
+    );
+    assert_eq!(set.err, "");
+    // One template of more guesses lowers it for all.
+    let add = [
+        "template",
+        "add",
+        "shop",
+        "Lax",
+        "--from",
+        "Shop",
+        "--text",
+        "${code}",
+        "--max-attempts",
+        "8",
+    ];
+    let added = laptop.run(&add).await;
+    assert!(
+        added
+            .out
+            .ends_with("a recipient is now locked after 5 wrong guesses in a row\n"),
+        "{}",
+        added.out
+    );
+    let warning = "warning: 5 wrong guesses in a row lock a recipient";
+    assert!(added.err.contains(warning), "{}", added.err);
+    let shown = laptop.json(&["client", "show", "shop"]).await;
+    assert_eq!(shown["failures_that_lock"], 5);
+    assert_eq!(shown["warnings"].as_array().unwrap().len(), 1);
+    let set = ["template", "set", "shop", "Lax", "--max-attempts", "5"];
+    let set = laptop.run(&set).await;
+    assert!(
+        set.out
+            .ends_with("a recipient is now locked after 20 wrong guesses in a row\n"),
+        "{}",
+        set.out
+    );
+    assert_eq!(set.err, "");
+    // A lock that only an operator ends.
+    let set = ["client", "set", "shop", "--lock-seconds", "none"];
+    let set = laptop.run(&set).await;
+    assert!(
+        set.out.contains("limits.lock_seconds: 86400 → none"),
+        "{}",
+        set.out
+    );
+    let stored = laptop.json(&["client", "show", "shop"]).await;
+    assert_eq!(stored["limits"]["lock_seconds"], Value::Null);
+}
+
+#[tokio::test]
 async fn every_setting_that_is_not_valid_is_named_and_nothing_is_written() {
     let laptop = Laptop::start().await;
     laptop.add_client("shop", &[]).await;
     laptop.add_template("shop", "Login", "${code}").await;
     let before = laptop.stored("shop").await;
-    let zero = "limits.per_second, limits.per_day and limits.lock_seconds";
+    let zero = "limits.per_second and limits.per_day";
+    let nine = "1/30".to_owned() + &" --window=1/30".repeat(8);
     for (option, value, field) in [
         ("--name", " ", "name"),
         ("--name", "a\u{7}b", "name"),
@@ -535,16 +600,27 @@ async fn every_setting_that_is_not_valid_is_named_and_nothing_is_written() {
         // 30 codes of 5 guesses each could be alive at once; and so could 5, by default.
         ("--window", "30/600", "limits"),
         ("--max-failures", "20", "limits"),
+        // The first wrong guess would lock its recipient.
+        ("--max-failures", "25", "limits"),
+        ("--window", &nine, "limits.windows"),
         ("--max-failures", "0", "limits.max_failures"),
         ("--max-failures", "101", "limits.max_failures"),
         ("--per-second", "-1", "per_second"),
         ("--per-second", "0", zero),
         ("--per-day", "many", "per_day"),
-        ("--lock-seconds", "0", zero),
+        ("--lock-seconds", "0", "limits.lock_seconds"),
+        ("--lock-seconds", "2592001", "limits.lock_seconds"),
+        ("--lock-seconds", "never", "lock_seconds"),
         ("--balance", "1.5", "balance"),
     ] {
         let option = format!("{option}={value}");
-        let (code, error, fields) = laptop.refused(&["client", "set", "shop", &option]).await;
+        let mut set = vec!["client", "set", "shop"];
+        // A value that has spaces of its own is the name alone.
+        match option.strip_prefix("--window") {
+            Some(_) => set.extend(option.split(' ')),
+            None => set.push(&option),
+        }
+        let (code, error, fields) = laptop.refused(&set).await;
         assert_eq!(
             (code, fields),
             (2, vec![field.to_owned()]),
@@ -822,9 +898,9 @@ async fn limits_and_templates_change_together_and_refuse_nobody_in_between() {
              max_attempts = {attempts}"
         ))
     };
-    let (key, login) = laptop.shop(&["--window", "20/600"]).await;
-    // 100 open guesses are allowed; 20 codes of 10 guesses each would be 200.
-    for (sends, attempts) in [(10, 10), (20, 5)] {
+    let (key, login) = laptop.shop(&["--window", "19/600"]).await;
+    // 99 open guesses are allowed; 19 codes of 10 guesses each would be 190.
+    for (sends, attempts) in [(9, 10), (19, 5)] {
         let between = async |_| {
             assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
             Fate::Made
@@ -1373,7 +1449,7 @@ async fn a_recipient_that_failed_too_often_is_locked_until_unlocked() {
         "--window",
         "3/600",
         "--max-failures",
-        "15",
+        "16",
     ];
     let added = laptop.add_client("shop", &limits).await;
     let (key, login) = (
@@ -1381,14 +1457,16 @@ async fn a_recipient_that_failed_too_often_is_locked_until_unlocked() {
         laptop.add_template("shop", "Login", "${code}").await,
     );
     let (_, accepted) = laptop.send(&key, NUMBER, &login).await;
-    let guess = json!({ "code": "no", "request_id": accepted["request_id"] });
-    let (_, wrong) = laptop.call(&key, "validate", &guess).await;
-    assert_eq!(wrong["status"], "not_matched");
+    for wrong in ["0000", "0001"] {
+        let guess = json!({ "code": wrong, "request_id": accepted["request_id"] });
+        let (_, answer) = laptop.call(&key, "validate", &guess).await;
+        assert_eq!(answer["status"], "not_matched");
+    }
     let show = ["recipient", "show", "--client", "shop", NUMBER];
     let shown = laptop.json(&show).await;
     assert_eq!(
         (&shown["failures"], &shown["failures_admitted"]),
-        (&json!(1), &json!(0))
+        (&json!(2), &json!(1))
     );
     assert_eq!(shown["locked"], true);
     assert!(laptop.run(&show).await.out.contains("(locked by failures)"));
@@ -1396,7 +1474,7 @@ async fn a_recipient_that_failed_too_often_is_locked_until_unlocked() {
     let said = laptop.run(&unlock).await.out;
     assert_eq!(
         said,
-        "unlocked +44…56 at the client shop: failures forgotten: 1, sends forgotten: 1\n"
+        "unlocked +44…56 at the client shop: failures forgotten: 2, sends forgotten: 1\n"
     );
     assert_eq!(laptop.json(&show).await["locked"], false);
     let said = laptop.run(&unlock).await.out;

@@ -2,8 +2,8 @@
 
 use twofa::sms::{Encoding, MAX_PARTS, Sms};
 
-/// The octets of each part, cut as 3GPP TS 23.040 §9.2.3.24.1 says: an escape or a surrogate is never
-/// parted from what follows it.
+/// The text of each part, cut between words as SNS cuts. A word that no part holds is cut as 3GPP TS 23.040
+/// §9.2.3.24.1 says: an escape or a surrogate is never parted from what follows it.
 fn cut(text: &str, encoding: Encoding) -> Vec<String> {
     let units = |character: char| match encoding {
         Encoding::Gsm7 if "\u{c}^{}\\[~]|€".contains(character) => 2,
@@ -20,15 +20,29 @@ fn cut(text: &str, encoding: Encoding) -> Vec<String> {
     } else {
         concatenated
     };
+    let length = |block: &str| block.chars().map(units).sum::<usize>();
+    let mut blocks = Vec::new();
+    for piece in text.split_inclusive(char::is_whitespace) {
+        let (word, space) = match piece.strip_suffix(char::is_whitespace) {
+            Some(word) => piece.split_at(word.len()),
+            None => (piece, ""),
+        };
+        if length(word) <= room {
+            blocks.push(word);
+        } else {
+            blocks.extend(word.split("").filter(|character| !character.is_empty()));
+        }
+        blocks.push(space);
+    }
     let mut parts = vec![String::new()];
     let mut free = room;
-    for character in text.chars() {
-        if units(character) > free {
+    for block in blocks {
+        if length(block) > free {
             parts.push(String::new());
             free = room;
         }
-        free -= units(character);
-        parts.last_mut().unwrap().push(character);
+        free -= length(block);
+        parts.last_mut().unwrap().push_str(block);
     }
     parts
 }

@@ -131,10 +131,10 @@ impl<'a> Fields<'a> {
         read
     }
 
-    /// An object of strings, numbers and booleans, less the reserved `code`; empty when there is none. A number keeps the
-    /// digits it was written with: `12.50` stays `12.50`.
+    /// An object of strings, numbers and booleans, less the reserved `code`; empty when there is none or
+    /// `null`. A number keeps the digits it was written with: `12.50` stays `12.50`.
     fn parameters(&mut self, name: &str) -> Option<BTreeMap<String, String>> {
-        let Some(raw) = self.object.get(name) else {
+        let Some(raw) = self.object.get(name).filter(|raw| raw.get() != "null") else {
             return Some(BTreeMap::new());
         };
         let Ok(values) = serde_json::from_str::<BTreeMap<String, &RawValue>>(raw.get()) else {
@@ -159,14 +159,26 @@ fn scalar(raw: &RawValue) -> Result<String, &'static str> {
     match raw.get().as_bytes().first() {
         Some(b'"') => {
             let value: String = serde_json::from_str(raw.get()).map_err(|_| NO_SCALAR)?;
-            if value.chars().any(char::is_control) {
-                return Err("must not contain control characters");
+            if value.contains(is_forbidden) {
+                return Err(
+                    "must not contain control characters, line or paragraph separators, or \
+                     bidirectional controls",
+                );
             }
             Ok(value)
         }
         Some(b't' | b'f' | b'-' | b'0'..=b'9') => Ok(raw.get().to_owned()),
         _ => Err(NO_SCALAR),
     }
+}
+
+/// Controls (Unicode's general category `Cc`), the separators of lines and paragraphs (`Zl`, `Zp`), and
+/// what turns the direction of text around (the property `Bidi_Control` of UAX #9).
+fn is_forbidden(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    ) || character.is_control()
 }
 
 fn problem(property: &str, error: &str) -> FieldError {

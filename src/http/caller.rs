@@ -10,12 +10,10 @@ use http::header::HeaderName;
 use http::request::Parts;
 use lambda_http::RequestExt as _;
 use lambda_http::request::RequestContext;
-use tracing::Span;
-use tracing::field::display;
 
 use crate::client::{ApiKey, Client};
 use crate::clock::{Clock, Timestamp};
-use crate::metrics::{Step, timed};
+use crate::metrics::{self, Step, timed};
 use crate::store::Directory;
 use crate::verification::{IdempotencyKey, IdempotencyKeyError};
 
@@ -65,7 +63,7 @@ where
         let client = client
             .filter(|client| client.accepts(&key, now))
             .ok_or(Failure::Unauthorized(Denial::Unauthorized))?;
-        Span::current().record("client", display(&client.id));
+        metrics::note(|call| call.client = Some(client.id.clone()));
         let profile = &client.profile;
         if !profile.permits_address(source_address(parts)) {
             return Err(Failure::Unauthorized(Denial::IpNotAllowed));

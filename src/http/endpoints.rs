@@ -349,9 +349,8 @@ pub(super) async fn validate(
     Body(question): Body<Question>,
 ) -> Result<Response, Failure> {
     let secret = powers.secrets.get(now).await?;
-    let (key, id) = (key.as_ref(), &client.id);
-    let answered =
-        validate::validate(&question, key, id, now, &secret, &powers.verifications).await?;
+    let (key, verifications) = (key.as_ref(), &powers.verifications);
+    let answered = validate::validate(&question, key, &client, now, &secret, verifications).await?;
     let (status_code, status) = match answered {
         Answer::Success => (StatusCode::OK, "success"),
         Answer::NotMatched => (StatusCode::OK, "not_matched"),

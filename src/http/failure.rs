@@ -134,6 +134,16 @@ pub(super) struct UnavailableBody {
 }
 
 impl Failure {
+    /// The call could not be read at all.
+    pub(super) fn unreadable() -> Self {
+        Self::Invalid(vec![FieldError {
+            property: String::new(),
+            error:
+                "could not be read: its path or a header has characters that HTTP does not allow"
+                    .to_owned(),
+        }])
+    }
+
     /// The rejection of a request that was made at `now`, which is an outcome, or else the failure.
     pub(super) fn of_request(error: RequestError, now: Timestamp) -> Result<Rejection, Self> {
         Err(match error {

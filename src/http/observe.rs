@@ -8,13 +8,12 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, HeaderName};
 use http::{HeaderValue, Method};
 use lambda_http::RequestExt as _;
-use tracing::Instrument as _;
-use tracing::field::Empty;
+use lambda_http::request::RequestContext;
 use uuid::{Builder, Uuid};
 
 use crate::clock::Clock;
 use crate::entropy;
-use crate::metrics::{self, Call, Metrics};
+use crate::metrics::{self, Call, Context, Metrics};
 
 use super::failure::Failure;
 
@@ -23,39 +22,34 @@ const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The route key of an event that could not be read.
+pub(crate) const UNREADABLE: &str = "unreadable";
+
 /// What came of a call, as the log tells it; an extension of its response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome(pub(super) &'static str);
 
-/// Gives the call its id, runs it, and writes its line and its metrics.
-///
-/// The line has `outcome`, `status` and `duration_ms`; its span has `call_id`, `method`, `path` and,
-/// as far as they became known, `client`, `request_id`, `country` and `parts`. The path is that of
-/// the route, never the caller's own text.
+/// Gives the call its id, runs it, and writes its line.
 pub(super) async fn observe(
     State(metrics): State<Metrics>,
     request: Request,
     next: Next,
 ) -> Response {
-    let call_id = call_id(&request);
-    let path = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("unmatched", MatchedPath::as_str);
-    let endpoint = endpoint(path);
-    let span = tracing::info_span!(
-        "call",
-        call_id,
-        method = method(request.method()),
-        path,
-        client = Empty,
-        request_id = Empty,
-        country = Empty,
-        parts = Empty,
-    );
+    let context = Context {
+        call_id: call_id(&request),
+        method: method(request.method()),
+        path: request.extensions().get::<MatchedPath>().cloned(),
+        ..Context::default()
+    };
+    let endpoint = endpoint(context.path());
+    let call_id = HeaderValue::try_from(&context.call_id);
     let left = time_left(&request);
+    let unreadable = is_unreadable(&request);
     let answer = next.run(request);
     let run = async {
+        if unreadable {
+            return Failure::unreadable().into_response();
+        }
         match left {
             Some(left) => match tokio::time::timeout(left, answer).await {
                 Ok(answer) => answer,
@@ -64,34 +58,30 @@ pub(super) async fn observe(
             None => answer.await,
         }
     };
-    let run = run.instrument(span.clone());
-    let (mut response, latency, tally) = metrics::measured(run).await;
-    let outcome = response
-        .extensions()
-        .get::<Outcome>()
-        .map_or("UNKNOWN", |outcome| outcome.0);
-    let duration_ms = latency.as_secs_f64() * 1e3;
-    span.in_scope(|| {
-        tracing::info!(
-            outcome,
-            status = response.status().as_u16(),
-            duration_ms,
-            "answered"
-        );
-    });
+    let (mut response, latency, tally) = metrics::measured(context, run).await;
+    let outcome = response.extensions().get::<Outcome>();
     metrics.write(&Call {
         endpoint,
-        outcome,
-        is_server_error: response.status().is_server_error(),
+        outcome: outcome.map_or("UNKNOWN", |outcome| outcome.0),
+        status: response.status().as_u16(),
         latency,
         tally,
     });
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(call_id) = HeaderValue::try_from(call_id) {
+    if let Ok(call_id) = call_id {
         headers.insert(X_REQUEST_ID, call_id);
     }
     response
+}
+
+fn is_unreadable(request: &Request) -> bool {
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => {
+            context.route_key.as_deref() == Some(UNREADABLE)
+        }
+        _ => false,
+    }
 }
 
 /// The time that Lambda leaves the call, less what the answer takes; none outside of Lambda. The

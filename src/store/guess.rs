@@ -1,12 +1,11 @@
-//! What a guess does to the tables: it is counted, compared and consumed in one write, and a wrong one
-//! is counted as a failure of the recipient in a second.
+//! What a guess does to a verification: it is counted, compared and consumed in one write.
 //!
 //! The code's digest is the *name* of an attribute of the verification, so that one conditional write
 //! counts a guess, compares it and consumes the code: `if_not_exists(<digest of the guess>, state)` is
 //! `"verified"` for the right code and the old state for any other. DynamoDB orders the writes of an
 //! item, so no interleaving of callers compares more than `max_attempts` guesses or succeeds twice.
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_dynamodb::types::ReturnValue;
 use aws_smithy_async::rt::sleep::AsyncSleep as _;
 
 use crate::aws::{self, AwsError, PATIENT_TIMEOUT};
@@ -16,12 +15,8 @@ use crate::secret::GuessDigests;
 use crate::verification::{CallId, RequestId};
 
 use super::begin::{OPEN, VERIFIED};
-use super::recipients::{KEPT, recipient_id};
-use super::value::{Item, integer, is_written, number, refused, text};
+use super::value::{Item, integer, number, refused, text};
 use super::{Verifications, code_attribute};
-
-/// How much of a guess's call id names it among a recipient's failures: 48 bits.
-const NAME: usize = 8;
 
 /// The table's word on a guess.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,41 +93,22 @@ impl Verifications {
         answered.unwrap_or_else(|| Err(AwsError::incomplete("UpdateItem")))
     }
 
-    /// Counts a wrong guess, by its call's id: one write. However often and in whatever order it is
-    /// repeated, it counts once, and a repeat does not prolong a lock.
+    /// Whether a guess would be compared: one strongly consistent read.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn count_failure(
+    pub async fn is_open(
         &self,
-        recipient: &str,
-        call: &CallId,
+        id: RequestId,
+        client: &ClientId,
         now: Timestamp,
-    ) -> Result<(), AwsError> {
-        let name = &call.as_str()[..NAME];
-        let update = self
-            .update(&self.patient, &recipient_id(recipient))
-            .update_expression("ADD failed :names SET failed_at = :now, #ttl = :ttl")
-            .condition_expression("NOT contains(failed, :name)")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":names", AttributeValue::Ss(vec![name.to_owned()]))
-            .expression_attribute_values(":name", text(name))
-            .expression_attribute_values(":now", number(now.as_millis()))
-            .expression_attribute_values(":ttl", number(now.plus(KEPT).as_secs_ceil()));
-        is_written(update).await.map(drop)
-    }
-
-    /// Forgets the failures up to a moment, after a right guess: one write.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer.
-    pub async fn forget_failures(&self, recipient: &str, until: Timestamp) -> Result<(), AwsError> {
-        let update = self
-            .update(&self.patient, &recipient_id(recipient))
-            .update_expression("REMOVE failed, failed_at")
-            .condition_expression("attribute_exists(failed) AND failed_at <= :until")
-            .expression_attribute_values(":until", number(until.as_millis()));
-        is_written(update).await.map(drop)
+    ) -> Result<bool, AwsError> {
+        let item = self.read(&id.to_string()).await?.unwrap_or_default();
+        let number = |name| integer::<i64>(item.get(name)).unwrap_or_default();
+        Ok(item.get("client") == Some(&text(client.as_str()))
+            && number("expires_at") > now.as_millis()
+            && number("attempts") < number("max_attempts")
+            && item.get("state") == Some(&text(OPEN)))
     }
 }
 

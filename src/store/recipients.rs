@@ -1,4 +1,4 @@
-//! Recipients: when they were sent to, and which guesses failed.
+//! Recipients: when they were sent to, and which guesses at their codes failed.
 //!
 //! `{ id: "RECIPIENT#<digest>", sends: [newest, …], failed: {first 8 characters of a guess's call id, …},
 //! failed_at, ttl }`. Sends are moments in milliseconds since the Unix epoch. The digest is of client and
@@ -11,16 +11,24 @@ use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Update};
 
 use crate::aws::AwsError;
-use crate::client::{Limits, MAX_WINDOW_SENDS};
+use crate::client::{Limits, MAX_LOCK_SECONDS, MAX_WINDOW_SENDS};
 use crate::clock::Timestamp;
 use crate::secret::Digest;
+use crate::verification::CallId;
 
 use super::Verifications;
 use super::begin::Charge;
 use super::value::{Item, integer, is_written, number, text};
 
-/// How long a recipient is remembered after the last send: longer than any window or lock.
-pub(super) const KEPT: Duration = Duration::from_hours(30 * 24);
+/// How long a recipient is remembered after the last send: as long as any window or lock. One whose lock
+/// an operator must lift is remembered until then.
+const KEPT: Duration = Duration::from_secs(MAX_LOCK_SECONDS as u64);
+
+/// After how long to ask again for a recipient whose lock an operator must lift.
+const A_DAY: Duration = Duration::from_hours(24);
+
+/// How much of a guess's call id names it among a recipient's failures: 48 bits.
+const NAME: usize = 8;
 
 /// So many sends a list may have before it is cut to those that a window can count.
 const LONGEST: usize = 2 * MAX_WINDOW_SENDS as usize;
@@ -60,7 +68,10 @@ impl RecipientState {
         now: Timestamp,
     ) -> Option<Timestamp> {
         let locked = admitted.is_none_or(|admitted| self.failures > admitted);
-        let lock = locked.then(|| self.failed_at.unwrap_or(now).plus(limits.lock()));
+        let lock = locked.then(|| match limits.lock() {
+            Some(lock) => self.failed_at.unwrap_or(now).plus(lock),
+            None => now.plus(A_DAY),
+        });
         let windows = self.windows_until(limits, now);
         windows.into_iter().chain(lock).filter(|at| *at > now).max()
     }
@@ -89,7 +100,7 @@ impl Verifications {
         now: Timestamp,
         known: Option<&RecipientState>,
     ) -> UpdateBuilder {
-        let update = self.recipient(charge.recipient, now);
+        let update = self.recipient(charge.recipient);
         let is_long = known.filter(|known| known.sends.len() > LONGEST);
         let (mut expression, mut condition, mut update) = if let Some(known) = is_long {
             // Written anew, since one expression cannot add to a list and take from it.
@@ -99,7 +110,7 @@ impl Verifications {
             let newest = known.sends.first().map_or(0, |at| at.as_millis());
             let size = i64::try_from(known.sends.len()).unwrap_or(i64::MAX);
             (
-                "SET #ttl = :ttl, sends = :sends".to_owned(),
+                "SET sends = :sends".to_owned(),
                 "sends[0] = :newest AND size(sends) = :size".to_owned(),
                 update
                     .expression_attribute_values(":sends", AttributeValue::L(kept))
@@ -113,13 +124,20 @@ impl Verifications {
                 appended(update, now),
             )
         };
+        // The lock of a recipient with failures may be one that nothing but an operator ends.
+        let has_failures = known.is_some_and(|known| known.failures > 0);
+        if charge.limits.lock().is_some() || !has_failures {
+            expression += REMEMBERED;
+            update = remembered(update, now);
+        }
         match known {
             None => condition += " AND attribute_not_exists(failed)",
             Some(known) if known.failures > charge.admitted => {
-                // Its lock is over.
+                // Its lock is over, if locks end.
                 expression += " REMOVE failed, failed_at";
                 condition += " AND failed_at <= :unlocked";
-                let unlocked = now.minus(charge.limits.lock());
+                let never = Timestamp::from_millis(0);
+                let unlocked = charge.limits.lock().map_or(never, |lock| now.minus(lock));
                 update =
                     update.expression_attribute_values(":unlocked", number(unlocked.as_millis()));
             }
@@ -136,11 +154,14 @@ impl Verifications {
 
     /// The entry of a send that was begun before, if every window allows it.
     pub(super) fn entry_again(&self, charge: &Charge<'_>, now: Timestamp) -> UpdateBuilder {
-        let update = appended(self.recipient(charge.recipient, now), now);
+        let update = appended(self.recipient(charge.recipient), now);
         let (windows, update) = windows(update, charge.limits, now);
-        update
-            .update_expression(APPEND)
-            .condition_expression(windows)
+        let update = update.condition_expression(windows);
+        if charge.limits.lock().is_some() {
+            remembered(update, now).update_expression([APPEND, REMEMBERED].concat())
+        } else {
+            update.update_expression(APPEND)
+        }
     }
 
     /// The removal of the entry of a send that was made at `at`, if it is the one at `index`. One of two
@@ -151,33 +172,76 @@ impl Verifications {
         at: Timestamp,
         index: usize,
     ) -> UpdateBuilder {
-        Update::builder()
-            .table_name(&*self.table)
-            .key("id", text(recipient_id(&recipient.encode())))
+        self.recipient(recipient)
             .update_expression(format!("REMOVE sends[{index}]"))
             .condition_expression(format!("sends[{index}] = :at"))
             .expression_attribute_values(":at", number(at.as_millis()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
-    fn recipient(&self, recipient: Digest, now: Timestamp) -> UpdateBuilder {
+    fn recipient(&self, recipient: Digest) -> UpdateBuilder {
         Update::builder()
             .table_name(&*self.table)
             .key("id", text(recipient_id(&recipient.encode())))
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":ttl", number(now.plus(KEPT).as_secs_ceil()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+
+    /// Counts a wrong guess, by its call's id: one write. However often and in whatever order it is
+    /// repeated, it counts once, and a repeat does not prolong a lock.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn count_failure(
+        &self,
+        recipient: &str,
+        call: &CallId,
+        limits: &Limits,
+        now: Timestamp,
+    ) -> Result<(), AwsError> {
+        let name = &call.as_str()[..NAME];
+        let ttl = match limits.lock() {
+            Some(_) => ", #ttl = :ttl",
+            None => " REMOVE #ttl",
+        };
+        let mut update = self
+            .update(&self.patient, &recipient_id(recipient))
+            .update_expression(format!("ADD failed :names SET failed_at = :now{ttl}"))
+            .condition_expression("NOT contains(failed, :name)")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":names", AttributeValue::Ss(vec![name.to_owned()]))
+            .expression_attribute_values(":name", text(name))
+            .expression_attribute_values(":now", number(now.as_millis()));
+        if limits.lock().is_some() {
+            update = update.expression_attribute_values(":ttl", collected_after(now));
+        }
+        is_written(update).await.map(drop)
+    }
+
+    /// Forgets the failures up to a moment, after a right guess: one write.
+    ///
+    /// # Errors
+    /// When DynamoDB does not answer.
+    pub async fn forget_failures(&self, recipient: &str, until: Timestamp) -> Result<(), AwsError> {
+        let update = self
+            .update(&self.patient, &recipient_id(recipient))
+            .update_expression("SET #ttl = :ttl REMOVE failed, failed_at")
+            .condition_expression("attribute_exists(failed) AND failed_at <= :until")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":ttl", collected_after(until))
+            .expression_attribute_values(":until", number(until.as_millis()));
+        is_written(update).await.map(drop)
     }
 
     /// Forgets the failures and the sends, on the operator's word.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
-    pub async fn unlock(&self, recipient: Digest) -> Result<(), AwsError> {
+    pub async fn unlock(&self, recipient: Digest, now: Timestamp) -> Result<(), AwsError> {
         let update = self
             .update(&self.dynamodb, &recipient_id(&recipient.encode()))
-            .update_expression("REMOVE failed, failed_at, sends")
-            .condition_expression("attribute_exists(id)");
+            .update_expression("SET #ttl = :ttl REMOVE failed, failed_at, sends")
+            .condition_expression("attribute_exists(id)")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":ttl", collected_after(now));
         is_written(update).await.map(drop)
     }
 
@@ -191,7 +255,20 @@ impl Verifications {
     }
 }
 
-const APPEND: &str = "SET #ttl = :ttl, sends = list_append(:sent, if_not_exists(sends, :none))";
+const APPEND: &str = "SET sends = list_append(:sent, if_not_exists(sends, :none))";
+
+const REMEMBERED: &str = ", #ttl = :ttl";
+
+fn remembered(update: UpdateBuilder, now: Timestamp) -> UpdateBuilder {
+    update
+        .expression_attribute_names("#ttl", "ttl")
+        .expression_attribute_values(":ttl", collected_after(now))
+}
+
+/// When a recipient's item may be collected that was last needed at that moment.
+fn collected_after(last: Timestamp) -> AttributeValue {
+    number(last.plus(KEPT).as_secs_ceil())
+}
 
 fn appended(update: UpdateBuilder, now: Timestamp) -> UpdateBuilder {
     let sent = AttributeValue::L(vec![number(now.as_millis())]);
@@ -217,6 +294,6 @@ fn windows(mut update: UpdateBuilder, limits: &Limits, now: Timestamp) -> (Strin
     (clauses.join(" AND "), update)
 }
 
-pub(super) fn recipient_id(recipient: &str) -> String {
+fn recipient_id(recipient: &str) -> String {
     format!("RECIPIENT#{recipient}")
 }

@@ -106,21 +106,54 @@ pub async fn run(
             }
         }
         Step::FinishSecret => {
-            let current = current(secrets_manager, id).await?;
-            if current.version_id() != Some(version) {
-                secrets_manager
-                    .update_secret_version_stage()
-                    .secret_id(id)
-                    .version_stage(CURRENT)
-                    .move_to_version_id(version)
-                    .set_remove_from_version_id(current.version_id)
-                    .send()
-                    .await
-                    .map_err(|error| AwsError::new("UpdateSecretVersionStage", &error))?;
-            }
+            let made = version_value(secrets_manager, id, version).await?;
+            finish(secrets_manager, id, &made, now).await?;
         }
     }
     tracing::info!(?step, "done");
+    Ok(())
+}
+
+/// Makes the version that was made the current one, unless it is already. The time of the last rotation is
+/// that at which it takes effect: where the rotation was left half done, the version is written anew.
+async fn finish(
+    secrets_manager: &Client,
+    id: &str,
+    made: &GetSecretValueOutput,
+    now: Timestamp,
+) -> Result<(), RotationError> {
+    let current = current(secrets_manager, id).await?;
+    let (keys, current_keys) = (parse(made)?, parse(&current)?);
+    if keys.is(&current_keys) {
+        return Ok(());
+    }
+    if !keys.follows(&current_keys) {
+        return Err(RotationError::DoesNotFollow);
+    }
+    match keys.restamped(now) {
+        None => secrets_manager
+            .update_secret_version_stage()
+            .secret_id(id)
+            .version_stage(CURRENT)
+            .set_move_to_version_id(made.version_id.clone())
+            .set_remove_from_version_id(current.version_id)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| AwsError::new("UpdateSecretVersionStage", &error))?,
+        // Both labels move in one write. A pending label that is not at the current version would
+        // stand in the way of the next rotation.
+        Some(restamped) => secrets_manager
+            .put_secret_value()
+            .secret_id(id)
+            .secret_string(restamped.expose_secret())
+            .version_stages(CURRENT)
+            .version_stages(PENDING)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| AwsError::new("PutSecretValue", &error))?,
+    }
     Ok(())
 }
 
@@ -133,6 +166,20 @@ async fn current(secrets_manager: &Client, id: &str) -> Result<GetSecretValueOut
         .get_secret_value()
         .secret_id(id)
         .version_stage(CURRENT)
+        .send()
+        .await;
+    answer.map_err(|error| AwsError::new("GetSecretValue", &error))
+}
+
+async fn version_value(
+    secrets_manager: &Client,
+    id: &str,
+    version: &str,
+) -> Result<GetSecretValueOutput, AwsError> {
+    let answer = secrets_manager
+        .get_secret_value()
+        .secret_id(id)
+        .version_id(version)
         .send()
         .await;
     answer.map_err(|error| AwsError::new("GetSecretValue", &error))

@@ -188,6 +188,47 @@ async fn a_second_rotation_waits_for_a_day() {
 }
 
 #[tokio::test]
+async fn a_rotation_that_is_finished_days_later_counts_from_then() {
+    let cloud = Cloud::start().await;
+    let before = cloud.secret();
+    for step in [Step::CreateSecret, Step::SetSecret, Step::TestSecret] {
+        cloud.step(step, "left half done").await.unwrap();
+    }
+    cloud.clock.advance(3 * DAY);
+    let old = cloud.function().await;
+    let sent = cloud.send(&old, 1).await;
+    for _ in 0..2 {
+        cloud
+            .step(Step::FinishSecret, "left half done")
+            .await
+            .unwrap();
+    }
+    assert!(cloud.secret().follows(&before));
+    // Else a function that has read the secret an hour ago would know nothing that the newest does.
+    let refused = cloud.rotate("second").await.unwrap_err();
+    let until = START.plus(4 * DAY);
+    assert!(
+        matches!(&refused, RotationError::Rotate(RotateError::TooSoon { until: at }) if *at == until),
+        "{refused}"
+    );
+    cloud.function().await.accepts(&sent).await;
+    cloud.clock.advance(DAY);
+    cloud.rotate("second").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_version_that_does_not_follow_any_more_is_not_finished() {
+    let cloud = Cloud::start().await;
+    cloud.step(Step::CreateSecret, "overtaken").await.unwrap();
+    cloud.rotate("first").await.unwrap();
+    let first = cloud.backends.vault.current();
+    let refused = cloud.step(Step::FinishSecret, "overtaken").await;
+    assert!(matches!(refused, Err(RotationError::DoesNotFollow)));
+    let now = cloud.backends.vault.current();
+    assert_eq!(now.expose_secret(), first.expose_secret());
+}
+
+#[tokio::test]
 async fn a_step_may_be_done_twice_and_a_rotation_given_up() {
     let cloud = Cloud::start().await;
     let before = cloud.secret();

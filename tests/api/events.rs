@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::to_bytes;
-use lambda_http::request::LambdaRequest;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use twofa::clock::Clock;
 use twofa::http::{request_endpoint, template_endpoint, validate_endpoint};
-use twofa::lambda::readable;
+use twofa::lambda::{Event, readable};
 use twofa::message_service::MessageService;
 use twofa_local::cloud;
 
@@ -20,7 +19,7 @@ use crate::wire::Fate;
 
 /// Hands `event` to the function, and returns the status and the body.
 async fn invoke(function: Router, event: &Value) -> (u16, Value) {
-    let event: LambdaRequest = serde_json::from_str(&event.to_string()).unwrap();
+    let event: Event = serde_json::from_str(&event.to_string()).unwrap();
     let request = lambda_http::Request::from(readable(event));
     let response = function.oneshot(request).await.unwrap();
     let status = response.status().as_u16();
@@ -231,4 +230,31 @@ fn a_function_without_its_environment_names_all_that_is_missing() {
         }
         assert_eq!(complaint.lines().count(), missing.len() + 1, "{complaint}");
     }
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_is_a_400() {
+    let app = App::start().await;
+    let sample = event("request.json");
+    let spoiled = |pointer: &str, value: Value| {
+        let mut event = sample.clone();
+        *event.pointer_mut(pointer).unwrap() = value;
+        event
+    };
+    let unreadable = [
+        spoiled("/headers/content-type", json!("a\u{7f}b")),
+        spoiled("/headers/content-type", json!("a\nb")),
+        spoiled("/headers", json!({ "a b": "1" })),
+        spoiled("/requestContext/http/method", json!("G T")),
+        spoiled("/requestContext", json!(7)),
+        json!([]),
+    ];
+    for event in unreadable {
+        for function in [request(&app), validate(&app), template(&app)] {
+            let (status, body) = invoke(function, &event).await;
+            assert_eq!(status, 400, "{event}");
+            assert!(invalid(&[""], &body), "{body}");
+        }
+    }
+    app.nothing_happened().await;
 }

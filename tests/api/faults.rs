@@ -441,3 +441,18 @@ async fn the_secret_is_read_every_hour_and_an_old_one_serves_on() {
     app.send().await;
     assert_eq!(app.sns.take_operations(), ["GetSecretValue", "Publish"]);
 }
+
+#[tokio::test]
+async fn a_connection_that_died_while_it_was_idle_is_not_used() {
+    let app = App::start().await;
+    let sent = app.send().await;
+    app.dynamodb.silence();
+    app.sns.silence();
+    // The pool goes by the clock of the system.
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    app.send().await;
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+    assert_eq!(app.messages().len(), 2);
+}

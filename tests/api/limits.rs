@@ -195,7 +195,7 @@ async fn where_no_failure_is_admitted_nobody_is_and_the_first_answer_stays() {
 async fn a_fresh_lock_says_a_day() {
     let app = App::start().await;
     let limits = Limits {
-        max_failures: 25,
+        max_failures: 26,
         ..windows(&[(5, 600)])
     };
     let key = app.add(client(limits)).await;
@@ -204,17 +204,79 @@ async fn a_fresh_lock_says_a_day() {
 }
 
 #[tokio::test]
+async fn a_lock_without_an_end_holds_until_the_operator_unlocks() {
+    let app = App::start().await;
+    let limits = Limits {
+        max_failures: 26,
+        lock_seconds: None,
+        ..windows(&[(5, 600)])
+    };
+    let key = app.add(client(limits.clone())).await;
+    // One wrong guess, and one of a code that was sent with it on record.
+    for _ in 0..2 {
+        let sent = app.sent(&app.request_as(&key, NUMBER).await);
+        let question = json!({ "code": sent.wrong_code(), "request_id": sent.request_id });
+        app.post_as(&key, VALIDATE, question)
+            .await
+            .is(200, not_matched());
+    }
+    for _ in 0..3 {
+        let wait = app.request_as(&key, NUMBER).await.is_limited();
+        assert_eq!(wait, 86_400, "a day, since nobody knows when");
+        app.advance(Duration::from_hours(24 * 400));
+    }
+    let digest = app.recipient_digest("limited", NUMBER).await;
+    let id = format!("RECIPIENT#{}", digest.encode());
+    let item = app.stored(&id).await.unwrap();
+    assert!(!item.contains_key("ttl"), "nothing may collect it");
+    app.table().unlock(digest, START).await.unwrap();
+    app.sent(&app.request_as(&key, NUMBER).await);
+    let item = app.stored(&id).await.unwrap();
+    assert!(
+        item.contains_key("ttl"),
+        "it may go when nothing is held against it"
+    );
+
+    // A right guess forgets failures, and the item may go as well.
+    let sent = app.sent(&app.request_as(&key, "+447400654321").await);
+    for (code, answer) in [
+        (sent.wrong_code(), not_matched()),
+        (sent.code.clone(), success()),
+    ] {
+        let question = json!({ "code": code, "request_id": sent.request_id });
+        app.post_as(&key, VALIDATE, question).await.is(200, answer);
+    }
+    let digest = app.recipient_digest("limited", "+447400654321").await;
+    let item = app.stored(&format!("RECIPIENT#{}", digest.encode())).await;
+    assert!(item.unwrap().contains_key("ttl"));
+}
+
+#[tokio::test]
+async fn stored_limits_out_of_bounds_are_nobodys() {
+    let app = App::start().await;
+    let key = app.add(client(windows(&[(1, 30); 9]))).await;
+    let answer = app.request_as(&key, NUMBER).await;
+    answer.is(
+        401,
+        json!({ "status": "REJECTED", "error_message": "GENERAL_ERROR" }),
+    );
+    let key = app.add(client(windows(&[(1, 30); 8]))).await;
+    app.advance(Duration::from_secs(30));
+    app.sent(&app.request_as(&key, NUMBER).await);
+}
+
+#[tokio::test]
 async fn the_operator_unlocks_a_recipient() {
     let app = App::start().await;
     let limits = Limits {
-        max_failures: 25,
+        max_failures: 26,
         ..windows(&[(5, 600)])
     };
     let key = app.add(client(limits)).await;
     spoil(&app, &key).await;
     app.request_as(&key, NUMBER).await.is_limited();
     let digest = app.recipient_digest("limited", NUMBER).await;
-    app.table().unlock(digest).await.unwrap();
+    app.table().unlock(digest, START).await.unwrap();
     app.sent(&app.request_as(&key, NUMBER).await);
 }
 

@@ -118,8 +118,8 @@ async fn a_method_that_is_the_callers_own_text_is_not_logged() {
     let method = reqwest::Method::from_bytes(NUMBER.as_bytes()).unwrap();
     let answer = app.call(method, REQUEST, &[], "").await;
     answer.is_refusal(405, "METHOD_NOT_ALLOWED");
-    let lines = log::lines(|line| line["outcome"] == "METHOD_NOT_ALLOWED");
-    assert_eq!(lines[0]["span"]["method"], "other");
+    let lines = log::lines(|line| line["Outcome"] == "METHOD_NOT_ALLOWED");
+    assert_eq!(lines[0]["method"], "other");
     assert!(!log::text().contains(&NUMBER[1..]), "{}", log::text());
 }
 
@@ -130,7 +130,7 @@ async fn every_call_is_one_line_of_json() {
     app.validate(&sent.code, &sent.request_id).await;
     app.request_to("1").await;
 
-    let lines = log::lines(|line| line["_aws"].is_null());
+    let lines = log::lines(|_| true);
     let [request, validate, rejected] = &lines[..] else {
         panic!("{lines:?}")
     };
@@ -139,17 +139,17 @@ async fn every_call_is_one_line_of_json() {
         (validate, "success", VALIDATE),
         (rejected, "DESTINATION_ADDRESS_INVALID", REQUEST),
     ] {
-        assert_eq!(line["outcome"], outcome);
+        assert_eq!(line["Outcome"], outcome);
         assert_eq!(line["status"], 200);
-        assert!(line["duration_ms"].as_f64().unwrap() > 0.0);
-        assert_eq!(line["span"]["path"], path);
-        assert_eq!(line["span"]["method"], "POST");
-        assert_eq!(line["span"]["client"], "demo");
-        assert!(line["span"]["call_id"].is_string());
+        assert!(line["Latency"].as_f64().unwrap() > 0.0);
+        assert_eq!(line["path"], path);
+        assert_eq!(line["method"], "POST");
+        assert_eq!(line["client"], "demo");
+        assert!(line["call_id"].is_string());
     }
-    assert_eq!(request["span"]["request_id"], sent.request_id.as_str());
-    assert_eq!(validate["span"]["request_id"], sent.request_id.as_str());
-    assert_eq!(request["span"]["country"], "GB");
-    assert_eq!(request["span"]["parts"], 1);
-    assert!(rejected["span"].get("parts").is_none());
+    assert_eq!(request["request_id"], sent.request_id.as_str());
+    assert_eq!(validate["request_id"], sent.request_id.as_str());
+    assert_eq!(request["Country"], "GB");
+    assert_eq!(request["parts"], 1);
+    assert!(rejected.get("parts").is_none());
 }

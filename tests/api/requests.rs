@@ -221,7 +221,10 @@ async fn what_cannot_be_rendered_is_a_400_and_nothing_happens() {
         )
         .await;
     answer.is_invalid(&[
-        ("parameters.amount", "must not contain control characters"),
+        (
+            "parameters.amount",
+            "must not contain control characters, line or paragraph separators, or bidirectional controls",
+        ),
         ("parameters.b", "must be a string, a number or a boolean"),
         ("parameters.c", "must be a string, a number or a boolean"),
     ]);

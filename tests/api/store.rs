@@ -162,7 +162,7 @@ async fn unlocking_somebody_unknown_stores_nothing() {
     let app = App::start().await;
     let digest = app.recipient_digest("demo", NUMBER).await;
     let before = app.everything_stored().await.len();
-    app.table().unlock(digest).await.unwrap();
+    app.table().unlock(digest, START).await.unwrap();
     assert_eq!(app.everything_stored().await.len(), before);
 }
 
@@ -207,7 +207,12 @@ async fn a_send_is_undone_though_others_came_before_it_or_it_is_gone() {
     let (sends, left) = scene.charged().await;
     assert_eq!((sends, left), (vec![times[2], times[1]], Some(96)));
 
-    scene.app.table().unlock(scene.recipient).await.unwrap();
+    scene
+        .app
+        .table()
+        .unlock(scene.recipient, START)
+        .await
+        .unwrap();
     scene.id = ids[1];
     assert_eq!(scene.undo(&calls[1], times[1], false).await, Undone::Undone);
     assert_eq!(

@@ -382,7 +382,9 @@ impl<'a> Replay<'a> {
             Write::CountFailure { id } => {
                 let call = &self.guesses[usize::from(id)];
                 let recipient = self.recipient.encode();
-                self.table.count_failure(&recipient, call, at(now)).await?;
+                let limits = Limits::default();
+                let counted = self.table.count_failure(&recipient, call, &limits, at(now));
+                counted.await?;
                 Outcome::Done
             }
             Write::ForgetFailures => {

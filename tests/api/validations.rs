@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 
 use crate::harness::{
-    App, LOGIN, NUMBER, REQUEST, Sent, VALIDATE, not_found, not_matched, success,
+    API_KEY, App, LOGIN, NUMBER, REQUEST, Sent, VALIDATE, not_found, not_matched, success,
 };
 
 #[tokio::test]
@@ -101,30 +101,84 @@ async fn a_code_lives_exactly_as_long_as_its_ttl() {
 }
 
 #[tokio::test]
-async fn spaces_and_hyphens_are_ignored_and_no_other_character_matches() {
+async fn spaces_and_hyphens_are_ignored_and_digits_of_any_script_count() {
     let app = App::start().await;
     let Sent { request_id, code } = app.send().await;
-    for guess in [
-        format!("{code}."),
-        format!("{code}\u{200b}"),
-        fullwidth(&code),
+    let guess = format!(" {}-{} ", &code[..3], &code[3..]);
+    app.validate(&guess, &request_id).await.is(200, success());
+    for zero in ['٠', '۰', '०', '０', '𝟎'] {
+        let Sent { request_id, code } = app.send().await;
+        let digits = code.chars().filter_map(|digit| digit.to_digit(10));
+        let guess = digits.filter_map(|digit| char::from_u32(u32::from(zero) + digit));
+        let guess: String = guess.collect();
+        app.validate(&guess, &request_id).await.is(200, success());
+    }
+    // A wrong code in another script is counted like any other.
+    let sent = app.send().await;
+    app.validate("٤٣٢١٠٩", &sent.request_id)
+        .await
+        .is(200, not_matched());
+    let item = app.stored(&sent.request_id).await.unwrap();
+    assert_eq!(item["attempts"], AttributeValue::N("1".to_owned()));
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_code_is_read_and_not_counted() {
+    let app = App::start().await;
+    let sent = app.send().await;
+    let before = app.everything_stored().await;
+    let no_codes = [
         String::new(),
-    ] {
-        app.validate(&guess, &request_id)
+        " - ".to_owned(),
+        "12".to_owned(),
+        "abcdef".to_owned(),
+        "12345678901".to_owned(),
+        format!("{}.", sent.code),
+        format!("{}\u{200b}", sent.code),
+        format!("{}½", sent.code),
+    ];
+    app.dynamodb.take_calls();
+    for code in &no_codes {
+        app.validate(code, &sent.request_id)
+            .await
+            .is(200, not_matched());
+        let key = [("X-API-KEY", API_KEY), ("Idempotency-Key", "once")];
+        let question = json!({ "code": code, "request_id": sent.request_id }).to_string();
+        app.call(reqwest::Method::POST, VALIDATE, &key, question)
             .await
             .is(200, not_matched());
     }
-    let guess = format!(" {}-{} ", &code[..3], &code[3..]);
-    app.validate(&guess, &request_id).await.is(200, success());
+    let calls = app.dynamodb.take_calls();
+    assert_eq!(calls.len(), 2 * no_codes.len());
+    for call in calls {
+        assert_eq!((call.operation.as_str(), call.units), ("GetItem", 1.0));
+    }
+    assert_eq!(app.everything_stored().await, before);
+    app.validate(&sent.code, &sent.request_id)
+        .await
+        .is(200, success());
+    // It is no oracle: where a wrong code is not found, so is what cannot be one.
+    let other = app.add_client("other", &["*"]).await;
+    let (open, spent, outlived) = (app.send().await, app.send().await, app.send().await);
+    for _ in 0..5 {
+        app.validate(&spent.wrong_code(), &spent.request_id)
+            .await
+            .is(200, not_matched());
+    }
+    for id in [&sent.request_id, &spent.request_id, UNKNOWN] {
+        app.validate("12", id).await.is(404, not_found());
+    }
+    let question = json!({ "code": "12", "request_id": open.request_id });
+    app.post_as(&other, VALIDATE, question)
+        .await
+        .is(404, not_found());
+    app.advance(Duration::from_mins(5));
+    app.validate("12", &outlived.request_id)
+        .await
+        .is(404, not_found());
 }
 
-/// The same digits from another block of Unicode.
-fn fullwidth(code: &str) -> String {
-    let digits = code
-        .chars()
-        .filter_map(|c| char::from_u32(u32::from(c) - 0x30 + 0xff10));
-    digits.collect()
-}
+const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
 
 #[tokio::test]
 async fn an_unknown_request_is_not_found() {
@@ -140,9 +194,7 @@ async fn an_unknown_request_is_not_found() {
         app.dynamodb.take_calls().is_empty(),
         "what is no UUID is not asked for"
     );
-    app.validate(&code, "00000000-0000-4000-8000-000000000000")
-        .await
-        .is(404, not_found());
+    app.validate(&code, UNKNOWN).await.is(404, not_found());
     assert_eq!(app.verifications().await.len(), 1, "asking makes no item");
     app.validate(&code, &request_id.to_uppercase())
         .await

@@ -166,6 +166,10 @@ struct State {
     /// How many calls were slow.
     slowed: usize,
     down: bool,
+    /// How many connections were opened.
+    connections: usize,
+    /// So many of the first of them are dead, and nobody was told.
+    dead: usize,
 }
 
 impl Wire {
@@ -227,6 +231,12 @@ impl Wire {
         self.held.notified().await;
     }
 
+    /// Has every connection die that is open now, without a word to either side.
+    pub fn silence(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.dead = state.connections;
+    }
+
     /// Loses every call from now on, or none.
     pub fn down(&self, down: bool) {
         self.state.lock().unwrap().down = down;
@@ -263,8 +273,16 @@ impl Wire {
                 }
             };
             let (wire, client) = (self.clone(), client.clone());
+            let connection = {
+                let mut state = self.state.lock().unwrap();
+                state.connections += 1;
+                state.connections
+            };
             tokio::spawn(async move {
-                let pass = service_fn(|request| wire.pass(&client, service, request));
+                let pass = service_fn(|request| {
+                    let is_dead = connection <= wire.state.lock().unwrap().dead;
+                    wire.pass(&client, service, request, is_dead)
+                });
                 // A lost call ends its connection with an error: that is what it is for.
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), pass)
@@ -278,8 +296,12 @@ impl Wire {
         client: &reqwest::Client,
         service: SocketAddr,
         request: Request<Incoming>,
+        is_dead: bool,
     ) -> io::Result<Response<Full<Bytes>>> {
         let busy = self.waits.busy();
+        if is_dead {
+            return self.hold(busy).await;
+        }
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let headers = parts.headers;
