@@ -1,0 +1,92 @@
+"""What an update of the stack replaces, worked out for each parameter that is changed alone."""
+
+import unittest
+
+import stack
+
+# Properties of a function that are no part of what Lambda publishes as a version.
+UNVERSIONED = {"ReservedConcurrentExecutions", "Tags"}
+# Another value of each parameter whose declaration does not tell one.
+OTHERS = {
+    "AlarmEmail": "on-call@example.com",
+    "CertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/1",
+    "DefaultSenderId": "Other",
+    "DomainName": "2fa.example.com",
+    "HostedZoneId": "Z0123456789",
+    "KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1",
+}
+
+
+def declared(template):
+    """Each parameter and another value for it."""
+    for name, body in template["Parameters"].items():
+        if "AllowedValues" in body:
+            yield name, next(v for v in body["AllowedValues"] if str(v) != str(body["Default"]))
+        elif body["Type"] == "Number":
+            yield name, body["Default"] + 1
+        else:
+            yield name, OTHERS[name]
+
+
+def versions(resources):
+    """The logical id and the properties of each function's version, by function."""
+    return {
+        body["Properties"]["FunctionName"]: (name, body["Properties"])
+        for name, body in resources.items()
+        if body["Type"] == "AWS::Lambda::Version"
+    }
+
+
+def published(properties):
+    return {name: value for name, value in properties.items() if name not in UNVERSIONED}
+
+
+def misfits(before, after):
+    """Functions whose version is replaced though Lambda sees no change, or the other way round."""
+    old, new = versions(before.resources), versions(after.resources)
+    for function, version in old.items():
+        told = [published(each.functions()[function]) for each in (before, after)]
+        if (new[function] != version) != (told[0] != told[1]):
+            yield function
+
+
+class Versions(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.text = (stack.ROOT / "template.yaml").read_text()
+        cls.template = stack.transform(cls.text)
+        cls.before = stack.Stack(cls.template)
+
+    def test_a_version_is_replaced_exactly_when_its_function_changes(self):
+        reached = set()
+        for parameter, value in declared(self.template):
+            changed = {parameter: value}
+            after = stack.Stack(stack.transform(self.text, changed), changed)
+            with self.subTest(parameter=parameter):
+                self.assertEqual(list(misfits(self.before, after)), [])
+            if versions(after.resources) != versions(self.before.resources):
+                reached.add(parameter)
+        # Else a change of how versions are made would leave nothing to compare.
+        self.assertLessEqual({"MemorySize", "DailyPartCap", "AllowTestNumbers"}, reached)
+
+    def test_a_description_that_says_too_much_or_too_little_is_found(self):
+        for old, new in [
+            ("${Architecture} ${MemorySize} ${LogLevel}", "${Architecture} ${MemorySize}"),
+            ("${DailyPartCap}", "${DailyPartCap} ${ThrottleRate}"),
+        ]:
+            worse = self.text.replace(old, new)
+            self.assertNotEqual(worse, self.text)
+            before = stack.Stack(stack.transform(worse))
+            changed = {"LogLevel": "warn", "ThrottleRate": 7}
+            found = [
+                function
+                for name, value in changed.items()
+                for function in misfits(
+                    before, stack.Stack(stack.transform(worse, {name: value}), {name: value})
+                )
+            ]
+            self.assertIn("RequestFunction", found)
+
+
+if __name__ == "__main__":
+    unittest.main()
