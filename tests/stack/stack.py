@@ -32,6 +32,19 @@ PSEUDO_PARAMETERS = {
     "AWS::StackName": "twofa",
     "AWS::URLSuffix": "amazonaws.com",
 }
+# Parameters with which every optional resource is made.
+EVERYTHING = {
+    "AlarmEmail": "on-call@example.com",
+    "CertificateArn": f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/1",
+    "DailyPartCap": 1000,
+    "DefaultSenderId": "Other",
+    "DomainName": "2fa.example.com",
+    "HostedZoneId": "Z0123456789",
+    "KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1",
+    "ProvisionedConcurrency": 1,
+    "ReservedConcurrency": 1,
+    "SilenceMinutes": 30,
+}
 VERSION = "1"  # of every published function
 NO_VALUE = object()
 

@@ -62,6 +62,11 @@ def metrics(the_stack):
 
 def dangling(the_stack, measured):
     """What is watched but is not there, a line each; `measured` are the functions' own metrics."""
+    filtered = [
+        {"name": made["MetricName"], "dimensions": {}}
+        for metric in the_stack.of_type("AWS::Logs::MetricFilter").values()
+        for made in metric["MetricTransformations"]
+    ]
     for where, namespace, metric, dimensions in metrics(the_stack):
         for dimension, value in dimensions.items():
             kinds = DIMENSIONS.get(dimension)
@@ -72,7 +77,7 @@ def dangling(the_stack, measured):
         if function and function not in the_stack.functions():
             yield f"{where}: {metric} of Resource {dimensions['Resource']}"
         own = {"name": metric, "dimensions": dimensions}
-        if not namespace.startswith("AWS/") and own not in measured:
+        if not namespace.startswith("AWS/") and own not in [*measured, *filtered]:
             yield f"{where}: {metric} of {dimensions}, which no function measured"
     for name, alarm in the_stack.of_type("AWS::CloudWatch::CompositeAlarm").items():
         alarms = names(the_stack, DIMENSIONS["AlarmName"])
@@ -94,7 +99,7 @@ def dangling(the_stack, measured):
 class ThisStack(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.stack = stack.load()
+        cls.stack = stack.load(stack.EVERYTHING)
         record = json.loads(stack.RECORD.read_text())
         cls.calls, cls.measured = record["calls"], record["metrics"]
 
@@ -297,6 +302,9 @@ class Resolution(unittest.TestCase):
               Both:
                 Type: AWS::CloudWatch::CompositeAlarm
                 Properties: {AlarmRule: 'ALARM("Good") OR ALARM(Lost)'}
+              Filtered:
+                Type: AWS::Logs::MetricFilter
+                Properties: {MetricTransformations: [{MetricName: Seen, MetricNamespace: Own}]}
               Board:
                 Type: AWS::CloudWatch::Dashboard
                 Properties:
@@ -309,6 +317,8 @@ class Resolution(unittest.TestCase):
                         [{"expression": "m1 + m2"}],
                         ["Own", "Sent", "To", "a"],
                         ["Own", "Sent", "To", "b"],
+                        ["Own", "Seen"],
+                        ["Own", "Unseen"],
                         ["AWS/Lambda", "Errors", "Resource", "Missing:live"]
                       ]}},
                       {"type": "alarm", "properties": {"alarms": ["${Good.Arn}", "a:b:NoAlarm"]}},
@@ -321,6 +331,7 @@ class Resolution(unittest.TestCase):
                 "Bad: Errors of FunctionName Gone",
                 "Board: Errors of Resource Missing:live",
                 "Board: Sent of {'To': 'b'}, which no function measured",
+                "Board: Unseen of {}, which no function measured",
                 "Board: Writes of TableName Absent",
                 "Board: alarm a:b:NoAlarm",
                 "Board: log group NoLog",

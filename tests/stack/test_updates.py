@@ -6,15 +6,6 @@ import stack
 
 # Properties of a function that are no part of what Lambda publishes as a version.
 UNVERSIONED = {"ReservedConcurrentExecutions", "Tags"}
-# Another value of each parameter whose declaration does not tell one.
-OTHERS = {
-    "AlarmEmail": "on-call@example.com",
-    "CertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/1",
-    "DefaultSenderId": "Other",
-    "DomainName": "2fa.example.com",
-    "HostedZoneId": "Z0123456789",
-    "KmsKeyArn": "arn:aws:kms:us-east-1:123456789012:key/1",
-}
 
 
 def declared(template):
@@ -25,7 +16,7 @@ def declared(template):
         elif body["Type"] == "Number":
             yield name, body["Default"] + 1
         else:
-            yield name, OTHERS[name]
+            yield name, stack.EVERYTHING[name]
 
 
 def versions(resources):
@@ -48,6 +39,17 @@ def misfits(before, after):
         told = [published(each.functions()[function]) for each in (before, after)]
         if (new[function] != version) != (told[0] != told[1]):
             yield function
+
+
+class Options(unittest.TestCase):
+    def test_every_optional_resource_is_made_when_everything_is_asked_for(self):
+        template = stack.transform((stack.ROOT / "template.yaml").read_text(), stack.EVERYTHING)
+        for part, made in [
+            ("Resources", stack.Stack(template, stack.EVERYTHING).resources),
+            ("Outputs", stack.Stack(template, stack.EVERYTHING).outputs),
+        ]:
+            self.assertEqual(template[part].keys() - made.keys(), set())
+            self.assertNotEqual(template[part].keys() - stack.Stack(template).resources.keys(), set())
 
 
 class Versions(unittest.TestCase):
