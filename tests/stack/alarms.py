@@ -89,7 +89,7 @@ def calculate(expression, look_up, metrics):
     `look_up` gives the value of an id, `metrics` the values of all ids that are metrics.
     """
 
-    def value_of(node):  # noqa: PLR0911 (a case each)
+    def value_of(node):
         if isinstance(node, ast.Constant):
             return node.value
         if isinstance(node, ast.Name):

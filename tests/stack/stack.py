@@ -28,8 +28,8 @@ PSEUDO_PARAMETERS = {
     "AWS::AccountId": ACCOUNT,
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
-    "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/twofa/1",
-    "AWS::StackName": "twofa",
+    "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/twofa-prod/1",
+    "AWS::StackName": "twofa-prod",
     "AWS::URLSuffix": "amazonaws.com",
 }
 # Parameters with which every optional resource is made.

@@ -10,7 +10,7 @@ from alarms import DAY, Alarm, Metrics, Watch
 import stack
 
 API = {"ApiId": "HttpApi"}
-NAMESPACE = "Twofa/twofa"
+NAMESPACE = "Twofa/twofa-prod"
 RATES = (1, 10, 1000)  # requests a minute, and as many validations
 FUNCTIONS = {"request": "RequestFunction", "validate": "ValidateFunction"}
 
@@ -90,9 +90,7 @@ class World:
     def a_table_throttles(self, now):
         self.every_call_fails(now)
         name = "WriteThrottleEvents"
-        self.metrics.write(
-            now, "AWS/DynamoDB", name, 1, self.rate, TableName="VerificationsTable"
-        )
+        self.metrics.write(now, "AWS/DynamoDB", name, 1, self.rate, TableName="VerificationsTable")
 
     def the_gateway_throttles(self, now):
         self.unserved(now, "4xx")

@@ -1,5 +1,6 @@
 """The template as CloudFormation would read it fits the contract, the code and itself."""
 
+import copy
 import json
 import re
 import textwrap
@@ -94,6 +95,41 @@ def dangling(the_stack, measured):
                 for group in re.findall(r"SOURCE '([^']+)'", properties["query"]):
                     if group not in names(the_stack, DIMENSIONS["LogGroupName"]):
                         yield f"{name}: log group {group}"
+
+
+def unquoted(the_stack):
+    """Names in the searches of dashboards that CloudWatch would not read as one, a line each."""
+    for name, dashboard in the_stack.of_type("AWS::CloudWatch::Dashboard").items():
+        widgets = json.loads(dashboard["DashboardBody"])["widgets"]
+        rows = [row for widget in widgets for row in widget["properties"]["metrics"]]
+        for expression in (
+            cell["expression"] for row in rows for cell in row if "expression" in cell
+        ):
+            for schema in re.findall(r"SEARCH\('\{([^}]*)\}", expression):
+                for field in schema.split(","):
+                    if not re.fullmatch(r'[\w/]+|"[^"]+"', field):
+                        yield f"{name}: {field}"
+
+
+class Dashboards(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.stack = stack.load()
+
+    def test_each_search_finds_a_stack_whose_name_has_a_hyphen(self):
+        self.assertEqual(list(unquoted(self.stack)), [])
+
+    def test_a_name_that_needs_quotes_is_found(self):
+        worse = copy.deepcopy(self.stack)
+        (board,) = worse.of_type("AWS::CloudWatch::Dashboard").values()
+        board["DashboardBody"] = board["DashboardBody"].replace('\\"', "")
+        self.assertIn("Dashboard: Twofa/twofa-prod", list(unquoted(worse)))
+
+    def test_each_widget_is_a_line(self):
+        (board,) = self.stack.of_type("AWS::CloudWatch::Dashboard").values()
+        lines = [line.strip().rstrip(",") for line in board["DashboardBody"].splitlines()]
+        widgets = [json.loads(line) for line in lines if line.startswith('{"')]
+        self.assertEqual(widgets, json.loads(board["DashboardBody"])["widgets"])
 
 
 class ThisStack(unittest.TestCase):

@@ -49,7 +49,9 @@ class Options(unittest.TestCase):
             ("Outputs", stack.Stack(template, stack.EVERYTHING).outputs),
         ]:
             self.assertEqual(template[part].keys() - made.keys(), set())
-            self.assertNotEqual(template[part].keys() - stack.Stack(template).resources.keys(), set())
+            self.assertNotEqual(
+                template[part].keys() - stack.Stack(template).resources.keys(), set()
+            )
 
 
 class Versions(unittest.TestCase):
