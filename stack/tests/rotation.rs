@@ -17,7 +17,7 @@ use twofa::http::all_endpoints;
 use twofa::secret::{RotateError, Secret};
 use twofa_local::cloud::{Backends, SECRET, Storage, powers, sdk_config};
 use twofa_local::demo::{self, API_KEY, LOGIN};
-use twofa_stack::rotation::{Event, RotationError, Step, run};
+use twofa_stack::rotation::{Call, Event, RotationError, Step, Watch, run, watch};
 
 const START: Timestamp = Timestamp::from_millis(4_102_473_600_000);
 
@@ -249,4 +249,47 @@ async fn a_version_that_does_not_follow_is_not_taken() {
         let now = cloud.backends.vault.current();
         assert_eq!(now.expose_secret(), before.expose_secret());
     }
+}
+
+#[tokio::test]
+async fn a_rotation_that_never_starts_is_told() {
+    let cloud = Cloud::start().await;
+    let read = cloud.secrets_manager.get_secret_value().secret_id(SECRET);
+    let created = read.send().await.unwrap().created_date.unwrap();
+    let created = Timestamp::from_millis(created.to_millis().unwrap());
+    let monthly = Watch {
+        secret_id: SECRET.to_owned(),
+        rotation_days: 30,
+    };
+    let in_time = created.plus(32 * DAY);
+    let seen = watch(&monthly, &cloud.secrets_manager, in_time).await;
+    assert!(seen.is_ok(), "{seen:?}");
+    let late = in_time.plus(Duration::from_millis(1));
+    let overdue = watch(&monthly, &cloud.secrets_manager, late).await;
+    assert!(
+        matches!(overdue, Err(RotationError::Overdue { days: 32 })),
+        "{overdue:?}"
+    );
+}
+
+#[test]
+fn a_step_and_the_watch_are_told_apart() {
+    let step = json!({ "Step": "testSecret", "SecretId": "s", "ClientRequestToken": "v" });
+    assert!(matches!(
+        serde_json::from_value(step).unwrap(),
+        Call::Step(Event {
+            step: Step::TestSecret,
+            ..
+        })
+    ));
+    let scheduled = json!({ "SecretId": "s", "RotationDays": 30 });
+    assert!(matches!(
+        serde_json::from_value(scheduled).unwrap(),
+        Call::Watch(Watch {
+            rotation_days: 30,
+            ..
+        })
+    ));
+    let neither = json!({ "Step": "dropSecret", "SecretId": "s", "ClientRequestToken": "v" });
+    assert!(serde_json::from_value::<Call>(neither).is_err());
 }

@@ -14,6 +14,8 @@ import urllib.request
 
 from recorder import DROPPED, INVALID, OPTED_OUT
 
+import stack
+
 EVENTS = pathlib.Path(__file__).resolve().parents[2] / "events"
 TIMEOUT = 20  # seconds
 DIRECTORY, VERIFICATIONS = "DirectoryTable", "VerificationsTable"
@@ -309,6 +311,10 @@ class Flows:
         answer = rotation.invoke(event)
         if "less than a day" not in answer["errorMessage"]:
             raise Unexpected(f"a second rotation was answered {answer}")
+        (rule,) = stack.load().of_type("AWS::Events::Rule").values()
+        answer = rotation.invoke(json.loads(rule["Targets"][0]["Input"]))
+        if answer is not None:
+            raise Unexpected(f"a rotation in time was answered {answer}")
 
     def new_versions_are_checked(self):
         check, reports = self.functions["pre-traffic"], []
