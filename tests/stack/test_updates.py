@@ -54,6 +54,30 @@ class Options(unittest.TestCase):
             )
 
 
+class Tables(unittest.TestCase):
+    def test_what_holds_money_or_clients_can_be_had_again(self):
+        tables = {
+            name: body
+            for name, body in stack.load().resources.items()
+            if body["Type"] == "AWS::DynamoDB::Table"
+        }
+        self.assertEqual(len(tables), 2)
+        for name, body in tables.items():
+            with self.subTest(table=name):
+                properties = body["Properties"]
+                recovery = properties["PointInTimeRecoverySpecification"]
+                self.assertTrue(recovery["PointInTimeRecoveryEnabled"])
+                self.assertEqual(properties["DeletionProtectionEnabled"], "true")
+                self.assertEqual(body["UpdateReplacePolicy"], "Retain")
+
+
+    def test_what_is_kept_or_not_is_so_in_an_update_and_at_the_end(self):
+        for name, body in stack.load().resources.items():
+            if not body["Type"].startswith("AWS::Lambda::"):
+                with self.subTest(resource=name):
+                    self.assertEqual("DeletionPolicy" in body, "UpdateReplacePolicy" in body)
+
+
 class Versions(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -90,6 +114,15 @@ class Versions(unittest.TestCase):
                 )
             ]
             self.assertIn("RequestFunction", found)
+
+    def test_no_version_is_deleted_by_an_update(self):
+        kept = {
+            name: (body.get("DeletionPolicy"), body.get("UpdateReplacePolicy"))
+            for name, body in self.before.resources.items()
+            if body["Type"] == "AWS::Lambda::Version"
+        }
+        self.assertEqual(len(kept), 3)
+        self.assertEqual(set(kept.values()), {("Retain", "Retain")})
 
 
 if __name__ == "__main__":
