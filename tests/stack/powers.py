@@ -43,6 +43,8 @@ def use(action, resource, *leading):
         reach = "*"
     # Which deployment group is at work no policy can know: they get their names when they are made.
     reach = re.sub(r"(:deploymentgroup:[^/]+)/.*", r"\1/*", reach)
+    # Nor which version: a role that is written seconds before its use would not be everywhere yet.
+    reach = re.sub(r"(:function:[^:]+):\d+$", r"\1:*", reach)
     return Use(action, resource, reach, leading)
 
 

@@ -108,6 +108,10 @@ class Evaluator(unittest.TestCase):
         uses = {powers.use("codedeploy:Put", f"{group}/any")}
         self.assertTrue(powers.is_used({}, "codedeploy:Put", f"{group}/*", uses))
         self.assertFalse(powers.is_used({}, "codedeploy:Put", "*", uses))
+        function = stack.arn("AWS::Lambda::Function", "F")
+        uses = {powers.use("lambda:InvokeFunction", f"{function}:7")}
+        self.assertTrue(powers.is_used({}, "lambda:InvokeFunction", f"{function}:*", uses))
+        self.assertFalse(powers.is_used({}, "lambda:InvokeFunction", f"{function}*", uses))
 
 
 class Recording(unittest.TestCase):
