@@ -41,8 +41,10 @@ EVERYTHING = {
     "DomainName": "2fa.example.com",
     "HostedZoneId": "Z0123456789",
     "KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1",
+    "PermissionsBoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/Boundary",
     "ProvisionedConcurrency": 1,
     "ReservedConcurrency": 1,
+    "RolePath": "/service/",
     "SilenceMinutes": 30,
 }
 VERSION = "1"  # of every published function
@@ -74,6 +76,11 @@ class StackError(Exception):
 
 def arn(kind, name):
     return ARNS[kind].format(name)
+
+
+def in_path(role, properties):
+    """The ARN of a role or a policy that has a path."""
+    return role.replace("/", properties.get("Path", "/"), 1)
 
 
 def listed(value):
@@ -123,15 +130,15 @@ class Stack:
     def role(self, function):
         """The logical id of a function's role."""
         given = self.functions()[function]["Role"]
-        for name in self.of_type("AWS::IAM::Role"):
-            if given == arn("AWS::IAM::Role", name):
+        for name, properties in self.of_type("AWS::IAM::Role").items():
+            if given == in_path(arn("AWS::IAM::Role", name), properties):
                 return name
         raise StackError(f"the role of {function} is not of this stack: {given}")
 
     def foreign_policies(self, function):
         """The ARNs of the policies of a function that are not of this stack, such as AWS's own."""
         kind = "AWS::IAM::ManagedPolicy"
-        own = {arn(kind, name) for name in self.of_type(kind)}
+        own = {in_path(arn(kind, name), body) for name, body in self.of_type(kind).items()}
         role = self.resources[self.role(function)]
         return [
             policy
@@ -148,7 +155,8 @@ class Stack:
             found += self.statements_at(role, "Properties", "Policies", number, "PolicyDocument")
         attached = properties.get("ManagedPolicyArns", [])
         for name, policy in self.of_type("AWS::IAM::ManagedPolicy").items():
-            if arn("AWS::IAM::ManagedPolicy", name) in attached or role in policy.get("Roles", []):
+            own = in_path(arn("AWS::IAM::ManagedPolicy", name), policy)
+            if own in attached or role in policy.get("Roles", []):
                 found += self.statements_at(name, "Properties", "PolicyDocument")
         for name, policy in self.of_type("AWS::IAM::Policy").items():
             if role in policy.get("Roles", []):
@@ -294,7 +302,7 @@ class Resolver:
             return self.parameters[name]
         kind = self.kind(name)
         if kind in REF_IS_ARN:
-            return arn(kind, name)
+            return self.arn(name)
         if kind in ("AWS::Lambda::Version", "AWS::Lambda::Alias"):
             return self.published(name)
         return name
@@ -306,8 +314,14 @@ class Resolver:
         if kind == "AWS::Lambda::Version" and attribute == "FunctionArn":
             return self.published(name)
         if kind in ARNS and attribute in ARN_ATTRIBUTES:
-            return arn(kind, name)
+            return self.arn(name)
         return f"{name}.{attribute}"
+
+    def arn(self, name):
+        kind = self.kinds[name]
+        if not kind.startswith("AWS::IAM::"):
+            return arn(kind, name)
+        return in_path(arn(kind, name), self.resolve(self.raw[name].get("Properties", {})))
 
     def published(self, name):
         """The ARN of a version or an alias: its function's, and the version or the alias's name."""

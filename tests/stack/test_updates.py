@@ -54,6 +54,28 @@ class Options(unittest.TestCase):
             )
 
 
+class Published(unittest.TestCase):
+    def test_the_serverless_application_repository_would_take_it(self):
+        """By the patterns of https://docs.aws.amazon.com/serverlessrepo/latest/devguide/applications.html."""
+        template = stack.transform((stack.ROOT / "template.yaml").read_text())
+        told = template["Metadata"]["AWS::ServerlessRepo::Application"]
+        for field, pattern, longest in [
+            ("Author", r"[a-z0-9](([a-z0-9]|-(?!-))*[a-z0-9])?", 127),
+            ("Name", r"[a-zA-Z0-9-]+", 140),
+            ("Description", r".+", 256),
+            ("SemanticVersion", r"\d+\.\d+\.\d+", 20),
+            ("SpdxLicenseId", r"Apache-2\.0", 20),
+        ]:
+            with self.subTest(field=field):
+                self.assertRegex(told[field], rf"^{pattern}$")
+                self.assertLessEqual(len(told[field]), longest)
+        self.assertLessEqual(len(told["Labels"]), 10)
+        for label in told["Labels"]:
+            self.assertRegex(label, r"^[a-zA-Z0-9+_:/@-]{1,127}$")
+        for file in ("LicenseUrl", "ReadmeUrl"):
+            self.assertTrue((stack.ROOT / told[file]).is_file())
+
+
 class Tables(unittest.TestCase):
     def test_what_holds_money_or_clients_can_be_had_again(self):
         tables = {
@@ -69,7 +91,6 @@ class Tables(unittest.TestCase):
                 self.assertTrue(recovery["PointInTimeRecoveryEnabled"])
                 self.assertEqual(properties["DeletionProtectionEnabled"], "true")
                 self.assertEqual(body["UpdateReplacePolicy"], "Retain")
-
 
     def test_what_is_kept_or_not_is_so_in_an_update_and_at_the_end(self):
         for name, body in stack.load().resources.items():
