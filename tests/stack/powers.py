@@ -19,8 +19,19 @@ BEYOND = {PHONE_NUMBER: stack.arn("AWS::SNS::Topic", "any-topic")}
 TRACE = "a trace"
 
 # What the conditions of statements may ask of a use, and how.
-CONDITION_KEYS = {"dynamodb:LeadingKeys": lambda used: used.leading}
-QUANTIFIERS = {"ForAllValues": all, "ForAnyValue": any}
+CONDITION_KEYS = {
+    "dynamodb:LeadingKeys": lambda used: used.leading,
+    "kms:ViaService": lambda used: [used.via],
+}
+# A condition without a quantifier is about a key of one value.
+QUANTIFIERS = {"ForAllValues": all, "ForAnyValue": any, "": any}
+OF_MANY_VALUES = {"dynamodb:LeadingKeys"}
+# What each service does with the key on behalf of whoever asks it for something.
+KEY_USES = {
+    "dynamodb": {"kms:Decrypt"},
+    "secretsmanager:GetSecretValue": {"kms:Decrypt"},
+    "secretsmanager:PutSecretValue": {"kms:GenerateDataKey"},
+}
 COMPARISONS = {
     "StringEquals": lambda pattern, text: pattern == text,
     "StringLike": lambda pattern, text: covers(pattern, text),  # noqa: PLW0108 (it is defined below)
@@ -35,10 +46,11 @@ class Use:
     resource: str
     reach: str
     leading: tuple = ()  # partition keys
+    via: str = ""  # the service that acts on behalf of the function
 
 
-def use(action, resource, *leading):
-    reach = resource
+def use(action, resource, *leading, reach=None):
+    reach = reach or resource
     if resource == PHONE_NUMBER:
         reach = "*"
     # Which deployment group is at work no policy can know: they get their names when they are made.
@@ -60,6 +72,35 @@ def uses_of_lambda(function, properties):
     return uses
 
 
+def uses_of_key(key, uses):
+    """What DynamoDB and Secrets Manager do with a key of one's own, by what they are asked for."""
+    return {
+        Use(action, key, key, via=f"{service}.{stack.REGION}.amazonaws.com")
+        for service, asked in ((used.action.partition(":")[0], used.action) for used in uses)
+        for action in KEY_USES.get(asked, KEY_USES.get(service, ()))
+    }
+
+
+def uses_of_codedeploy(the_stack):
+    """What CodeDeploy does with the role of its deployments.
+
+    By https://docs.aws.amazon.com/codedeploy/latest/userguide/getting-started-create-service-role.html,
+    less what these deployments have no use for: buckets, topics, hooks of any name.
+    """
+    uses = {use("cloudwatch:DescribeAlarms", "any alarms", reach="*")}
+    (hook,) = (name for name in the_stack.functions() if name == "PreTrafficFunction")
+    uses.add(use("lambda:InvokeFunction", stack.arn("AWS::Lambda::Function", hook)))
+    for alias in the_stack.of_type("AWS::Lambda::Alias").values():
+        function = stack.arn("AWS::Lambda::Function", alias["FunctionName"])
+        actions = {"lambda:GetAlias", "lambda:UpdateAlias"}
+        if "ProvisionedConcurrencyConfig" in alias:
+            actions.add("lambda:GetProvisionedConcurrencyConfig")
+        for action in actions:
+            uses.add(use(action, function))
+            uses.add(use(action, f"{function}:live", reach=f"{function}:*"))
+    return uses
+
+
 def covers(pattern, text):
     """Whether an IAM pattern matches a text, which may be a narrower pattern."""
     parts = (".*" if part == "*" else "." if part == "?" else re.escape(part) for part in pattern)
@@ -72,7 +113,7 @@ def action_is(pattern, action):
 
 def holds(condition, used):
     for operator, keys in condition.items():
-        quantifier, _, comparison = operator.partition(":")
+        quantifier, comparison = split(operator)
         for key, patterns in keys.items():
             matched = (
                 any(COMPARISONS[comparison](pattern, value) for pattern in stack.listed(patterns))
@@ -111,11 +152,20 @@ def is_used(body, action, resource, uses):
 def is_understood(body):
     condition = body.get("Condition", {})
     return body.keys() - {"Sid", "Condition"} == {"Effect", "Action", "Resource"} and all(
-        operator.partition(":")[0] in QUANTIFIERS
-        and operator.partition(":")[2] in COMPARISONS
+        quantifier in QUANTIFIERS
+        and comparison in COMPARISONS
         and keys.keys() <= CONDITION_KEYS.keys()
-        for operator, keys in condition.items()
+        and {key in OF_MANY_VALUES for key in keys} == {quantifier != ""}
+        for (quantifier, comparison), keys in (
+            (split(operator), keys) for operator, keys in condition.items()
+        )
     )
+
+
+def split(operator):
+    """The quantifier of a condition's operator, if it has one, and the comparison."""
+    quantifier, _, comparison = operator.rpartition(":")
+    return quantifier, comparison
 
 
 def compare(the_stack, recorded):
@@ -126,19 +176,27 @@ def compare(the_stack, recorded):
         for function in sorted(recorded.keys() - functions.keys())
     ]
     for function, properties in functions.items():
-        uses = recorded.get(function, set()) | uses_of_lambda(function, properties)
-        findings += [f"{function}: {line}" for line in compare_one(the_stack, function, uses)]
+        asked = recorded.get(function, set())
+        uses = asked | uses_of_lambda(function, properties)
+        if the_stack.key:
+            uses |= uses_of_key(the_stack.key, asked)
+        role = the_stack.role(function)
+        findings += [f"{function}: {line}" for line in compare_one(the_stack, role, uses)]
+    if "DeploymentRole" in the_stack.resources:
+        uses = uses_of_codedeploy(the_stack)
+        found = compare_one(the_stack, "DeploymentRole", uses)
+        findings += [f"DeploymentRole: {line}" for line in found]
     return findings
 
 
-def compare_one(the_stack, function, uses):
-    statements = the_stack.statements(function)
+def compare_one(the_stack, role, uses):
+    statements = the_stack.statements_of_role(role)
     for statement in statements:
         if not is_understood(statement.body):
             yield f"cannot be judged: statement {statement.name}: {statement.body}"
             return
     bodies = [statement.body for statement in statements]
-    for policy in the_stack.foreign_policies(function):
+    for policy in the_stack.foreign_policies(role):
         yield f"cannot be judged: policy {policy}"
         return
     refused = {}
@@ -176,7 +234,11 @@ def main():
         for resource in sorted({used.resource for used in uses}):
             actions = sorted({used.action for used in uses if used.resource == resource})
             print(f"{function:18} {resource.split(':', 5)[-1]:28} {', '.join(actions)}")
-    findings = compare(stack.load(), recorded)
+    findings = [
+        line
+        for parameters in (None, stack.EVERYTHING)
+        for line in compare(stack.load(parameters), recorded)
+    ]
     print("\n".join(findings) or "powers granted are powers used")
     sys.exit(1 if findings else 0)
 

@@ -105,6 +105,7 @@ class Stack:
 
     def __init__(self, template, parameters=None):
         resolver = Resolver(template, parameters or {})
+        self.key = resolver.parameters.get("KmsKeyArn")
         self.resources = {
             name: resolver.resolve(body)
             for name, body in template["Resources"].items()
@@ -135,20 +136,18 @@ class Stack:
                 return name
         raise StackError(f"the role of {function} is not of this stack: {given}")
 
-    def foreign_policies(self, function):
-        """The ARNs of the policies of a function that are not of this stack, such as AWS's own."""
+    def foreign_policies(self, role):
+        """The ARNs of the policies of a role that are not of this stack, such as AWS's own."""
         kind = "AWS::IAM::ManagedPolicy"
         own = {in_path(arn(kind, name), body) for name, body in self.of_type(kind).items()}
-        role = self.resources[self.role(function)]
-        return [
-            policy
-            for policy in role.get("Properties", {}).get("ManagedPolicyArns", [])
-            if policy not in own
-        ]
+        properties = self.resources[role].get("Properties", {})
+        return [policy for policy in properties.get("ManagedPolicyArns", []) if policy not in own]
 
     def statements(self, function):
         """Every statement of this stack that says what the function may do."""
-        role = self.role(function)
+        return self.statements_of_role(self.role(function))
+
+    def statements_of_role(self, role):
         properties = self.resources[role].get("Properties", {})
         found = []
         for number in range(len(properties.get("Policies", []))):

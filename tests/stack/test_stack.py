@@ -307,8 +307,8 @@ class Resolution(unittest.TestCase):
 
         self.assertEqual(actions("Explicit"), {"a:Inline", "a:Shared", "a:Attached", "a:Policy"})
         self.assertEqual(actions("Generated"), {"a:Own", "a:Shared"})
-        self.assertEqual(made.foreign_policies("Explicit"), [])
-        (basic,) = made.foreign_policies("Generated")
+        self.assertEqual(made.foreign_policies(made.role("Explicit")), [])
+        (basic,) = made.foreign_policies(made.role("Generated"))
         self.assertTrue(basic.endswith("/AWSLambdaBasicExecutionRole"))
         self.assertEqual(
             made.functions()["Generated"]["Environment"]["Variables"]["VERSION"],
