@@ -20,7 +20,7 @@ tools.licences := $(deny)
 tools.template := .tools/stack/installed .tools/checkov/installed
 tools.build := .tools/stack/installed
 tools.functions := .tools/stack/installed
-tools.powers := .tools/stack/installed
+tools.powers := .tools/stack/installed tests/iam/node_modules/.package-lock.json
 tools.sam := .tools/stack/installed
 tools.api-fuzz := .tools/openapi/installed
 tools.page := tests/page/node_modules/.package-lock.json
@@ -88,8 +88,10 @@ functions: ## the built functions under AWS's runtime interface emulator
 	@$(MAKE) --no-print-directory $(record)
 
 .PHONY: powers
-powers: $(record) ## the functions' IAM policies against what they ask of AWS; the tests of the template
+powers: $(tools.powers) $(record) ## the functions' IAM policies against what they ask of AWS; the tests of the template
+	$(call need,node)
 	$(python) tests/stack/powers.py
+	node tests/iam/simulate.mjs target/stack/simulations.json
 	$(python) -m unittest discover --start-directory tests/stack
 
 .PHONY: sam
@@ -211,7 +213,7 @@ $(record): .aws-sam/built tests/laptop.py $(wildcard tests/stack/*.py) env.json 
 $(deny):
 	cargo install cargo-deny --version 0.20.2 --locked --debug --root $(patsubst %/bin/cargo-deny,%,$@)
 
-tests/page/node_modules/.package-lock.json: tests/page/package-lock.json
+tests/%/node_modules/.package-lock.json: tests/%/package-lock.json
 	$(call need,npm)
-	cd tests/page && npm ci --no-audit --no-fund
+	cd tests/$* && npm ci --no-audit --no-fund
 	@touch $@

@@ -17,6 +17,11 @@ import stack
 # What an Allow of `*` reaches beside the resource that has no ARN: another statement must deny it.
 BEYOND = {PHONE_NUMBER: stack.arn("AWS::SNS::Topic", "any-topic")}
 TRACE = "a trace"
+KEPT_INSTANCES = "lambda:GetProvisionedConcurrencyConfig"
+# What the simulator cannot be asked for: by its data the first has no resources, though AWS's own
+# policies name a deployment group, and an alias could as well be a version.
+NOT_SIMULATED = {"codedeploy:PutLifecycleEventHookExecutionStatus", KEPT_INSTANCES}
+SIMULATIONS = stack.MADE / "simulations.json"
 
 # What the conditions of statements may ask of a use, and how.
 CONDITION_KEYS = {
@@ -92,12 +97,11 @@ def uses_of_codedeploy(the_stack):
     uses.add(use("lambda:InvokeFunction", stack.arn("AWS::Lambda::Function", hook)))
     for alias in the_stack.of_type("AWS::Lambda::Alias").values():
         function = stack.arn("AWS::Lambda::Function", alias["FunctionName"])
-        actions = {"lambda:GetAlias", "lambda:UpdateAlias"}
+        qualified = {"lambda:GetAlias", "lambda:UpdateAlias"}
+        uses |= {use(action, function) for action in qualified}
         if "ProvisionedConcurrencyConfig" in alias:
-            actions.add("lambda:GetProvisionedConcurrencyConfig")
-        for action in actions:
-            uses.add(use(action, function))
-            uses.add(use(action, f"{function}:live", reach=f"{function}:*"))
+            qualified.add(KEPT_INSTANCES)
+        uses |= {use(action, f"{function}:live", reach=f"{function}:*") for action in qualified}
     return uses
 
 
@@ -171,21 +175,16 @@ def split(operator):
 def compare(the_stack, recorded):
     """What does not fit, a line each."""
     functions = the_stack.functions()
+    asked = list(simulations(stack.load(stack.EVERYTHING), recorded))
+    SIMULATIONS.write_text(json.dumps(asked))
     findings = [
         f"{function}: was called but is no function of the stack"
         for function in sorted(recorded.keys() - functions.keys())
     ]
-    for function, properties in functions.items():
-        asked = recorded.get(function, set())
-        uses = asked | uses_of_lambda(function, properties)
-        if the_stack.key:
-            uses |= uses_of_key(the_stack.key, asked)
-        role = the_stack.role(function)
-        findings += [f"{function}: {line}" for line in compare_one(the_stack, role, uses)]
-    if "DeploymentRole" in the_stack.resources:
-        uses = uses_of_codedeploy(the_stack)
-        found = compare_one(the_stack, "DeploymentRole", uses)
-        findings += [f"DeploymentRole: {line}" for line in found]
+    owners = {the_stack.role(function): function for function in functions}
+    for role, uses in uses_by_role(the_stack, recorded).items():
+        owner = owners.get(role, role)
+        findings += [f"{owner}: {line}" for line in compare_one(the_stack, role, uses)]
     return findings
 
 
@@ -216,6 +215,38 @@ def compare_one(the_stack, role, uses):
             for resource in stack.listed(statement.body["Resource"]):
                 if not is_used(statement.body, action, resource, uses):
                     yield f"granted but never used: {action} on {resource} ({statement.name})"
+
+
+def uses_by_role(the_stack, recorded):
+    """What is done with each role of the stack."""
+    uses = {"DeploymentRole": uses_of_codedeploy(the_stack)}
+    for function, properties in the_stack.functions().items():
+        asked = recorded.get(function, set())
+        of_key = uses_of_key(the_stack.key, asked) if the_stack.key else set()
+        uses[the_stack.role(function)] = asked | uses_of_lambda(function, properties) | of_key
+    return uses
+
+
+def simulations(the_stack, recorded):
+    """Each role and each use of any: what an IAM simulator is to be asked, and to answer."""
+    uses = uses_by_role(the_stack, recorded)
+    for role in uses:
+        bodies = [statement.body for statement in the_stack.statements_of_role(role)]
+        for used in sorted(set().union(*uses.values())):
+            if used.action in NOT_SIMULATED:
+                continue
+            context = {"kms:ViaService": used.via} if used.via else {}
+            if used.leading:
+                context["dynamodb:LeadingKeys"] = list(used.leading)
+            yield {
+                "role": role,
+                "statements": bodies,
+                "action": used.action,
+                # What has no ARN is asked for as any.
+                "resource": used.resource if used.resource.startswith("arn:") else "*",
+                "context": context,
+                "allowed": allowed(bodies, used),
+            }
 
 
 def read(path):
