@@ -233,7 +233,8 @@ async fn a_function_that_does_not_know_the_client_yet_is_asked_again_once() {
         let late = move |request: Request| async move {
             let is_http = request.uri().path() != SEND_CHECK;
             if is_http && left.lock().unwrap().next().is_some() {
-                return StatusCode::UNAUTHORIZED.into_response();
+                let body = Json(json!({ "status": "REJECTED" }));
+                return (StatusCode::UNAUTHORIZED, body).into_response();
             }
             real.oneshot(request).await.unwrap()
         };

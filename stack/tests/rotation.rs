@@ -12,9 +12,11 @@ use lambda_http::http::Request;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
+use twofa::client::ClientId;
 use twofa::clock::{Clock, ManualClock, Timestamp};
 use twofa::http::all_endpoints;
-use twofa::secret::{RotateError, Secret};
+use twofa::secret::{RotateError, Secret, Seed};
+use twofa::verification::RequestId;
 use twofa_local::cloud::{Backends, SECRET, Storage, powers, sdk_config};
 use twofa_local::demo::{self, API_KEY, LOGIN};
 use twofa_stack::rotation::{Call, Event, RotationError, Step, Watch, run, watch};
@@ -160,6 +162,31 @@ async fn limits_do_not_forget_when_the_secret_is_rotated() {
     let order = json!({ "to": "+447400000007", "template_id": LOGIN });
     let answer = cloud.function().await.call("request", &order).await;
     assert_eq!(answer["error_message"], "TOO_MANY_REQUESTS");
+}
+
+#[tokio::test]
+async fn after_two_rotations_a_leaked_secret_reads_no_code_and_after_three_it_plants_none() {
+    let cloud = Cloud::start().await;
+    let client = ClientId::parse("shop").unwrap();
+    let (id, seed) = (RequestId::random().unwrap(), Seed::random().unwrap());
+    let mut secrets = vec![cloud.secret()];
+    for version in ["first", "second", "third"] {
+        cloud.rotate(version).await.unwrap();
+        cloud.clock.advance(DAY);
+        secrets.push(cloud.secret());
+    }
+    // A code that `writer` stores, and whether `reader` tells it from others.
+    let tells = |reader: &Secret, writer: &Secret| {
+        let code = writer.seeded_code(&client, id, &seed, 6);
+        let stored = writer.code_digest(&client, id, &code).encode();
+        reader.is_stored(&client, id, &code, |digest| digest.encode() == stored)
+    };
+    let leaked = &secrets[0];
+    let reads: Vec<_> = secrets.iter().map(|now| tells(leaked, now)).collect();
+    assert_eq!(reads, [true, true, false, false]);
+    // The last pepper that leaked is the one that is written under after one rotation.
+    let plants: Vec<_> = secrets.iter().map(|now| tells(now, &secrets[1])).collect();
+    assert_eq!(plants, [true, true, true, false]);
 }
 
 #[tokio::test]
