@@ -17,7 +17,7 @@ tools.fmt := .tools/lint/installed
 tools.lint := .tools/lint/installed
 tools.engines := .tools/engines/installed .tools/dynamodb/installed
 tools.licences := $(deny)
-tools.template := .tools/stack/installed .tools/checkov/installed
+tools.template := .tools/stack/installed .tools/checkov/installed .tools/emulator/installed
 tools.build := .tools/stack/installed
 tools.functions := .tools/stack/installed
 tools.powers := .tools/stack/installed tests/iam/node_modules/.package-lock.json
@@ -69,12 +69,13 @@ licences: $(tools.licences) ## what may enter the dependency tree, but for advis
 	$(deny) --locked --workspace check --hide-inclusion-graph bans licenses sources
 
 .PHONY: template
-template: $(tools.template) ## the SAM template: valid, linted, and what the code reads
+template: $(tools.template) ## the SAM template: valid, linted, what the code reads; its life on an emulator
 	for environment in default dev prod; do \
 		.tools/stack/bin/sam validate --lint --template-file template.yaml --config-env $$environment || exit; done
 	.tools/stack/bin/cfn-lint template.yaml
 	.tools/checkov/bin/checkov --config-file tests/checkov/checkov.yaml --file template.yaml
 	$(python) tests/stack/stack.py
+	$(python) tests/stack/emulated.py .tools/emulator/bin/ministack
 	cargo test --locked --test stack -- --include-ignored
 
 .PHONY: build
@@ -128,6 +129,13 @@ storm: ## 200 callers in minutes of trouble, from the seed TWOFA_TEST_SEED
 libfuzzer: ## libFuzzer on every parser; ARGS='--seconds 600 phone' for ten minutes of one
 	$(call need,c++)
 	fuzz/libfuzzer $(ARGS)
+
+.PHONY: arm64
+arm64: .tools/stack/installed ## the five functions for arm64, each started under qemu-user
+	$(call need,qemu-aarch64)
+	rustup target add aarch64-unknown-linux-gnu
+	$(sam) cargo lambda build --release --arm64 --lambda-dir target/arm64
+	python3 tests/stack/arm64.py target/arm64 qemu-aarch64 -L /usr/aarch64-linux-gnu
 
 .PHONY: advisories
 advisories: $(deny) ## known vulnerabilities in the dependency tree; fetches RustSec's database
