@@ -53,6 +53,13 @@ class Options(unittest.TestCase):
                 template[part].keys() - stack.Stack(template).resources.keys(), set()
             )
 
+    def test_the_document_counts_all_that_is_made(self):
+        template = stack.transform((stack.ROOT / "template.yaml").read_text())
+        alarms = [body for body in template["Resources"].values() if "Alarm" in body["Type"]]
+        document = (stack.ROOT / "docs" / "deploy.md").read_text()
+        self.assertIn(f"\n{len(template['Resources'])} resources,", document)
+        self.assertIn(f" {len(alarms)} alarms,", document)
+
 
 class Published(unittest.TestCase):
     def test_the_serverless_application_repository_would_take_it(self):
