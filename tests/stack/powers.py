@@ -6,6 +6,7 @@ but never used is a power that only an intruder would use. Both fail.
 """
 
 import dataclasses
+import functools
 import json
 import re
 import sys
@@ -105,6 +106,7 @@ def uses_of_codedeploy(the_stack):
     return uses
 
 
+@functools.cache
 def covers(pattern, text):
     """Whether an IAM pattern matches a text, which may be a narrower pattern."""
     parts = (".*" if part == "*" else "." if part == "?" else re.escape(part) for part in pattern)
@@ -175,8 +177,6 @@ def split(operator):
 def compare(the_stack, recorded):
     """What does not fit, a line each."""
     functions = the_stack.functions()
-    asked = list(simulations(stack.load(stack.EVERYTHING), recorded))
-    SIMULATIONS.write_text(json.dumps(asked))
     findings = [
         f"{function}: was called but is no function of the stack"
         for function in sorted(recorded.keys() - functions.keys())
@@ -265,6 +265,8 @@ def main():
         for resource in sorted({used.resource for used in uses}):
             actions = sorted({used.action for used in uses if used.resource == resource})
             print(f"{function:18} {resource.split(':', 5)[-1]:28} {', '.join(actions)}")
+    asked = list(simulations(stack.load(stack.EVERYTHING), recorded))
+    SIMULATIONS.write_text(json.dumps(asked))
     findings = [
         line
         for parameters in (None, stack.EVERYTHING)
