@@ -17,10 +17,10 @@ tools.fmt := .tools/lint/installed
 tools.lint := .tools/lint/installed
 tools.engines := .tools/engines/installed .tools/dynamodb/installed
 tools.licences := $(deny)
-tools.template := .tools/stack/installed .tools/checkov/installed
+tools.template := .tools/stack/installed .tools/checkov/installed .tools/emulator/installed
 tools.build := .tools/stack/installed
 tools.functions := .tools/stack/installed
-tools.powers := .tools/stack/installed
+tools.powers := .tools/stack/installed tests/iam/node_modules/.package-lock.json
 tools.sam := .tools/stack/installed
 tools.api-fuzz := .tools/openapi/installed
 tools.page := tests/page/node_modules/.package-lock.json
@@ -69,12 +69,13 @@ licences: $(tools.licences) ## what may enter the dependency tree, but for advis
 	$(deny) --locked --workspace check --hide-inclusion-graph bans licenses sources
 
 .PHONY: template
-template: $(tools.template) ## the SAM template: valid, linted, and what the code reads
+template: $(tools.template) ## the SAM template: valid, linted, what the code reads; its life on an emulator
 	for environment in default dev prod; do \
 		.tools/stack/bin/sam validate --lint --template-file template.yaml --config-env $$environment || exit; done
 	.tools/stack/bin/cfn-lint template.yaml
 	.tools/checkov/bin/checkov --config-file tests/checkov/checkov.yaml --file template.yaml
 	$(python) tests/stack/stack.py
+	$(python) tests/stack/emulated.py .tools/emulator/bin/ministack
 	cargo test --locked --test stack -- --include-ignored
 
 .PHONY: build
@@ -88,8 +89,10 @@ functions: ## the built functions under AWS's runtime interface emulator
 	@$(MAKE) --no-print-directory $(record)
 
 .PHONY: powers
-powers: $(record) ## the functions' IAM policies against what they ask of AWS; the tests of the template
+powers: $(tools.powers) $(record) ## the functions' IAM policies against what they ask of AWS; the tests of the template
+	$(call need,node)
 	$(python) tests/stack/powers.py
+	node tests/iam/simulate.mjs target/stack/simulations.json
 	$(python) -m unittest discover --start-directory tests/stack
 
 .PHONY: sam
@@ -126,6 +129,13 @@ storm: ## 200 callers in minutes of trouble, from the seed TWOFA_TEST_SEED
 libfuzzer: ## libFuzzer on every parser; ARGS='--seconds 600 phone' for ten minutes of one
 	$(call need,c++)
 	fuzz/libfuzzer $(ARGS)
+
+.PHONY: arm64
+arm64: .tools/stack/installed ## the five functions for arm64, each started under qemu-user
+	$(call need,qemu-aarch64)
+	rustup target add aarch64-unknown-linux-gnu
+	$(sam) cargo lambda build --release --arm64 --lambda-dir target/arm64
+	python3 tests/stack/arm64.py target/arm64 qemu-aarch64 -L /usr/aarch64-linux-gnu
 
 .PHONY: advisories
 advisories: $(deny) ## known vulnerabilities in the dependency tree; fetches RustSec's database
@@ -211,7 +221,7 @@ $(record): .aws-sam/built tests/laptop.py $(wildcard tests/stack/*.py) env.json 
 $(deny):
 	cargo install cargo-deny --version 0.20.2 --locked --debug --root $(patsubst %/bin/cargo-deny,%,$@)
 
-tests/page/node_modules/.package-lock.json: tests/page/package-lock.json
+tests/%/node_modules/.package-lock.json: tests/%/package-lock.json
 	$(call need,npm)
-	cd tests/page && npm ci --no-audit --no-fund
+	cd tests/$* && npm ci --no-audit --no-fund
 	@touch $@

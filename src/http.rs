@@ -9,8 +9,8 @@ mod openapi;
 
 pub use caller::SourceAddress;
 pub use endpoints::{
-    Names, RequestPowers, TemplatePowers, ValidatePowers, all_endpoints, request_endpoint,
-    template_endpoint, validate_endpoint,
+    Names, RequestPowers, SEND_CHECK, TemplatePowers, ValidatePowers, all_endpoints,
+    request_endpoint, template_endpoint, validate_endpoint,
 };
 pub(crate) use observe::UNREADABLE;
 pub use openapi::openapi;

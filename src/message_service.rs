@@ -1,7 +1,7 @@
 //! SMS through Amazon SNS.
 
 use aws_sdk_sns::error::SdkError;
-use aws_sdk_sns::operation::publish::PublishError;
+use aws_sdk_sns::operation::publish::{PublishError, PublishOutput};
 use aws_sdk_sns::types::MessageAttributeValue;
 
 use crate::aws::{AwsError, AwsErrorKind};
@@ -18,6 +18,9 @@ const OF_THIS_MESSAGE: [&str; 5] = [
     "ParameterValueInvalid",
     "ValidationException",
 ];
+
+/// A number that SNS refuses by its form: no country's calling code begins with 0.
+const NOBODY: &str = "+000";
 
 /// SNS, to publish to phone numbers.
 #[derive(Clone, Debug)]
@@ -80,17 +83,29 @@ impl MessageService {
                 Err(error) => return Published::of(AwsError::new("Publish", &error)),
             }
         }
-        match publish.send().await {
-            Ok(answer) => match answer.message_id {
-                Some(id) if !id.is_empty() => Published::Taken(id),
-                _ => Published::of(AwsError::incomplete("Publish")),
-            },
-            Err(error) => Published::of(AwsError::new("Publish", &error)),
-        }
+        Published::by(publish.send().await)
+    }
+
+    /// Publishes to a number that nobody can have. [`Published::Refused`] shows that the function may
+    /// publish, and that SNS is there: whoever may not is not told about the number.
+    pub async fn publish_to_nobody(&self) -> Published {
+        let publish = self.sns.publish().phone_number(NOBODY).message("Twofa");
+        Published::by(publish.send().await)
     }
 }
 
 impl Published {
+    /// The outcome of a call.
+    fn by(answer: Result<PublishOutput, SdkError<PublishError>>) -> Self {
+        match answer {
+            Ok(answer) => match answer.message_id {
+                Some(id) if !id.is_empty() => Self::Taken(id),
+                _ => Self::of(AwsError::incomplete("Publish")),
+            },
+            Err(error) => Self::of(AwsError::new("Publish", &error)),
+        }
+    }
+
     /// The outcome of a failure.
     fn of(error: AwsError) -> Self {
         let code = error.code.as_deref();

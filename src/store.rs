@@ -31,7 +31,7 @@ use crate::secret::Digest;
 use value::text;
 
 pub use begin::{Begun, Charge, Keyed, Met, NewVerification, Progress, Undone};
-pub use directory::{Directory, DirectoryError};
+pub use directory::{Directory, DirectoryError, KEEP};
 pub use guess::Verdict;
 pub use recipients::RecipientState;
 pub use transaction::Call;

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use twofa::clock::{Clock, Timestamp};
 use uuid::Uuid;
 
 const CURRENT: &str = "AWSCURRENT";
@@ -32,9 +33,23 @@ pub struct Vault {
 
 struct Versions {
     /// By version id.
-    values: BTreeMap<String, SecretString>,
+    values: BTreeMap<String, Version>,
     /// Version ids by stage.
     stages: BTreeMap<String, String>,
+}
+
+struct Version {
+    value: SecretString,
+    created: Timestamp,
+}
+
+impl Version {
+    fn new(value: SecretString) -> Self {
+        Self {
+            value,
+            created: Clock::System.now(),
+        }
+    }
 }
 
 /// The fields of the three operations.
@@ -60,7 +75,7 @@ impl Vault {
     pub fn new(current: SecretString, file: Option<PathBuf>) -> Self {
         let id = Uuid::new_v4().to_string();
         let versions = Versions {
-            values: BTreeMap::from([(id.clone(), current)]),
+            values: BTreeMap::from([(id.clone(), Version::new(current))]),
             stages: BTreeMap::from([(CURRENT.to_owned(), id)]),
         };
         Self {
@@ -73,7 +88,7 @@ impl Vault {
     #[must_use]
     pub fn current(&self) -> SecretString {
         let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-        versions.values[&versions.stages[CURRENT]].clone()
+        versions.values[&versions.stages[CURRENT]].value.clone()
     }
 
     /// Answers `operation` in AWS JSON 1.1.
@@ -101,7 +116,7 @@ impl Vault {
         };
         let current = &versions.stages[CURRENT];
         if let Some(file) = self.file.as_ref().filter(|_| *current != before)
-            && let Err(error) = keep(file, &versions.values[current])
+            && let Err(error) = keep(file, &versions.values[current].value)
         {
             tracing::error!(%error, "the laptop's secret could not be kept");
         }
@@ -125,8 +140,12 @@ impl Versions {
             (None, Some(id)) => id,
             _ => return Err(missing),
         };
-        let value = self.values.get(id).ok_or(missing)?;
-        Ok(json!({ "VersionId": id, "SecretString": value.expose_secret() }))
+        let Version { value, created } = self.values.get(id).ok_or(missing)?;
+        Ok(json!({
+            "VersionId": id,
+            "SecretString": value.expose_secret(),
+            "CreatedDate": created.as_secs_ceil(),
+        }))
     }
 
     fn put(&mut self, fields: Fields) -> Result<Value, Refusal> {
@@ -134,12 +153,12 @@ impl Versions {
             return Err(Refusal("InvalidParameterException"));
         };
         match self.values.get(&id) {
-            Some(known) if known.expose_secret() != value.expose_secret() => {
+            Some(known) if known.value.expose_secret() != value.expose_secret() => {
                 return Err(Refusal("ResourceExistsException"));
             }
             Some(_) => {}
             None => {
-                self.values.insert(id.clone(), value);
+                self.values.insert(id.clone(), Version::new(value));
                 let stages = fields.version_stages;
                 for stage in stages.unwrap_or_else(|| vec![CURRENT.to_owned()]) {
                     self.attach(stage, id.clone());

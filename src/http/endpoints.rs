@@ -1,17 +1,19 @@
 //! The three endpoints. A handler's parameters are its powers; the policy of its Lambda function
 //! lists the same ones.
 
-use axum::extract::{FromRef, State};
+use axum::extract::{FromRef, Request, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
 use axum::{Json, Router};
 use http::StatusCode;
+use lambda_http::RequestExt as _;
+use lambda_http::request::RequestContext;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Clock;
-use crate::message_service::MessageService;
+use crate::message_service::{MessageService, Published};
 use crate::metrics::Metrics;
 use crate::request::{self, Order, StackLimits, Tools};
 use crate::secret::Secrets;
@@ -224,10 +226,16 @@ fn template_routes(powers: TemplatePowers) -> Router {
     TEMPLATE.routes(get(template).with_state(powers))
 }
 
-/// The Lambda function `request`.
+/// The path and the route key of the event by which the check of a deployment has the function `request`
+/// prove that it may send. API Gateway cannot produce it: a route key is the API's own, `METHOD /path` or
+/// `$default`, whatever a caller asks for.
+pub const SEND_CHECK: &str = "/pre-traffic/send";
+
+/// The Lambda function `request`, which also answers the check of a deployment.
 pub fn request_endpoint(powers: RequestPowers) -> Router {
     let metrics = powers.metrics.clone();
-    finish(request_routes(powers), metrics)
+    let check = post(check_sending).with_state(powers.messages.clone());
+    finish(request_routes(powers).route(SEND_CHECK, check), metrics)
 }
 
 /// The Lambda function `validate`.
@@ -314,6 +322,33 @@ pub(super) async fn request(
         error_message,
     };
     Ok(answer(StatusCode::OK, logged, body))
+}
+
+/// The answer to the check of a deployment.
+#[derive(Debug, Serialize)]
+struct SendCheckBody {
+    /// `refused`, as it is to be, or `taken`.
+    status: &'static str,
+}
+
+/// Publishes to a number that nobody can have, without a request: nothing is stored or charged.
+async fn check_sending(
+    State(messages): State<MessageService>,
+    request: Request,
+) -> Result<Response, Failure> {
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context))
+            if context.route_key.as_deref() == Some(SEND_CHECK) => {}
+        _ => return Err(Failure::NotFound),
+    }
+    let status = match messages.publish_to_nobody().await {
+        Published::Refused(_) => "refused",
+        Published::Taken(_) => "taken",
+        Published::NotTaken(error) | Published::Unknown(error) => {
+            return Err(Failure::NotTaken(error));
+        }
+    };
+    Ok(answer(StatusCode::OK, status, SendCheckBody { status }))
 }
 
 /// The answer to a validation.

@@ -1,6 +1,7 @@
 //! The check of new versions: a code is requested and validated for real, on a client that is there
 //! for the check alone and a test number of it, so that nobody gets an SMS. Only if everything is
-//! answered as it should be does CodeDeploy move any traffic.
+//! answered as it should be does CodeDeploy move any traffic. That the power to send is there, `request`
+//! shows by a message to a number that nobody can have.
 //!
 //! See <https://docs.aws.amazon.com/codedeploy/latest/userguide/reference-appspec-file-structure-hooks.html>.
 
@@ -17,6 +18,7 @@ use twofa::aws::AwsError;
 use twofa::client::{ApiKey, ClientId, Countries, Profile, StoredKey};
 use twofa::clock::Clock;
 use twofa::entropy::EntropyError;
+use twofa::http::SEND_CHECK;
 use twofa::phone::{PhoneError, PhoneNumber};
 use twofa::secret::{SecretError, Secrets};
 use twofa::store::{Directory, DirectoryError};
@@ -56,6 +58,8 @@ pub struct Powers {
     pub codedeploy: aws_sdk_codedeploy::Client,
     /// The new versions.
     pub versions: Versions,
+    /// How long to wait until a function looks anew for a client that it did not find.
+    pub patience: Duration,
 }
 
 /// The ARNs of the new versions.
@@ -209,6 +213,16 @@ impl Powers {
         let known = listed["body"]["data"][0]["id"] == guest.template.to_string();
         expect("template", "200 and its template", &listed, 200, known)?;
 
+        let sent = self
+            .invoke(
+                request,
+                "send",
+                &gateway_event("POST", SEND_CHECK, SEND_CHECK, None, None),
+            )
+            .await?;
+        let refused = sent["body"]["status"] == "refused";
+        expect("send", "200 refused", &sent, 200, refused)?;
+
         let order = json!({ "to": NUMBER, "template_id": guest.template.to_string() });
         let accepted = self.call(request, "request", guest, Some(order)).await?;
         let is_accepted = accepted["body"]["status"] == "ACCEPTED";
@@ -230,7 +244,8 @@ impl Powers {
         Ok(())
     }
 
-    /// Calls a function as API Gateway does, and returns its answer with the body read.
+    /// Calls a function as API Gateway does, and returns its answer with the body read. A 401 may only
+    /// mean that the function read the directory before it knew the client: once it is asked again.
     async fn call(
         &self,
         function: &str,
@@ -240,20 +255,23 @@ impl Powers {
     ) -> Result<Value, Flaw> {
         let method = if body.is_some() { "POST" } else { "GET" };
         let path = format!("/v1.0/2fa/{endpoint}");
-        let event = json!({
-            "version": "2.0",
-            "routeKey": format!("{method} {path}"),
-            "rawPath": path,
-            "rawQueryString": "",
-            "headers": { "content-type": "application/json", "x-api-key": guest.key.expose() },
-            "requestContext": {
-                "http": { "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1" },
-                "routeKey": format!("{method} {path}"),
-                "stage": "$default",
-            },
-            "body": body.map(|body| body.to_string()),
-            "isBase64Encoded": false,
-        });
+        let route_key = format!("{method} {path}");
+        let event = gateway_event(method, &path, &route_key, Some(guest), body.as_ref());
+        let answer = self.invoke(function, endpoint, &event).await?;
+        if answer["statusCode"] != 401 {
+            return Ok(answer);
+        }
+        tokio::time::sleep(self.patience).await;
+        self.invoke(function, endpoint, &event).await
+    }
+
+    /// Invokes a function, and returns its answer with the body read.
+    async fn invoke(
+        &self,
+        function: &str,
+        call: &'static str,
+        event: &Value,
+    ) -> Result<Value, Flaw> {
         let invoked = self
             .lambda
             .invoke()
@@ -264,7 +282,7 @@ impl Powers {
             .map_err(|error| AwsError::new("Invoke", &error))?;
         if let Some(kind) = invoked.function_error() {
             return Err(Flaw::Crash {
-                call: endpoint,
+                call,
                 kind: kind.to_owned(),
             });
         }
@@ -274,6 +292,34 @@ impl Powers {
         answer["body"] = serde_json::from_str(body)?;
         Ok(answer)
     }
+}
+
+/// An event in the form of API Gateway.
+fn gateway_event(
+    method: &str,
+    path: &str,
+    route_key: &str,
+    guest: Option<&Guest>,
+    body: Option<&Value>,
+) -> Value {
+    let mut headers = json!({ "content-type": "application/json" });
+    if let Some(guest) = guest {
+        headers["x-api-key"] = guest.key.expose().into();
+    }
+    json!({
+        "version": "2.0",
+        "routeKey": route_key,
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": headers,
+        "requestContext": {
+            "http": { "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1" },
+            "routeKey": route_key,
+            "stage": "$default",
+        },
+        "body": body.map(Value::to_string),
+        "isBase64Encoded": false,
+    })
 }
 
 /// Tells an answer that is none of those expected by its status and its outcome, and nothing else of it.

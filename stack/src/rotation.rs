@@ -1,7 +1,10 @@
 //! The rotation of the peppers, in the four steps by which Secrets Manager has it done. Each may be
-//! called more than once.
+//! called more than once. Once a day it is asked whether a rotation is overdue, since one that never
+//! starts fails nowhere.
 //!
 //! See <https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html>.
+
+use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::get_secret_value::{
@@ -17,6 +20,29 @@ use twofa::secret::{MalformedSecret, RotateError, Secret};
 const CURRENT: &str = "AWSCURRENT";
 
 const PENDING: &str = "AWSPENDING";
+
+/// How much later than planned a rotation may be: Secrets Manager chooses the hour, and tries again.
+const PATIENCE: Duration = Duration::from_hours(48);
+
+/// What the function is asked for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Call {
+    /// By Secrets Manager: a step of a rotation.
+    Step(Event),
+    /// By the schedule of the stack: whether a rotation is overdue.
+    Watch(Watch),
+}
+
+/// What the schedule of the stack tells.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Watch {
+    /// The ARN of the secret.
+    pub secret_id: String,
+    /// The days between two rotations.
+    pub rotation_days: u16,
+}
 
 /// What Secrets Manager asks for.
 #[derive(Clone, Debug, Deserialize)]
@@ -44,7 +70,7 @@ pub enum Step {
     FinishSecret,
 }
 
-/// A step was not done; the current version is as it was.
+/// What was asked for was not done; the current version is as it was.
 #[derive(Debug, Error)]
 pub enum RotationError {
     /// Secrets Manager did not do its part.
@@ -61,6 +87,17 @@ pub enum RotationError {
         "the pending version does not follow the current one: codes on their way would be lost"
     )]
     DoesNotFollow,
+    /// Secrets Manager's answer has no date.
+    #[error("Secrets Manager did not tell when the current version was made")]
+    Undated,
+    /// No rotation was done when it should have been.
+    #[error(
+        "no rotation has been done for {days} days; see the secret's rotation in Secrets Manager"
+    )]
+    Overdue {
+        /// How old the current version is.
+        days: i64,
+    },
 }
 
 /// Does one step of the rotation of a secret, at `now`.
@@ -155,6 +192,30 @@ async fn finish(
             .map_err(|error| AwsError::new("PutSecretValue", &error))?,
     }
     Ok(())
+}
+
+/// Looks at the age of the current version, at `now`.
+///
+/// # Errors
+/// When it should have been rotated by then, or its age is not known.
+pub async fn watch(
+    watch: &Watch,
+    secrets_manager: &Client,
+    now: Timestamp,
+) -> Result<(), RotationError> {
+    let current = current(secrets_manager, &watch.secret_id).await?;
+    let created = current
+        .created_date()
+        .and_then(|date| date.to_millis().ok());
+    let Some(created) = created.map(Timestamp::from_millis) else {
+        return Err(RotationError::Undated);
+    };
+    let planned = Duration::from_hours(24 * u64::from(watch.rotation_days));
+    if now <= created.plus(planned).plus(PATIENCE) {
+        return Ok(());
+    }
+    let days = (now.as_millis() - created.as_millis()) / 86_400_000;
+    Err(RotationError::Overdue { days })
 }
 
 fn parse(version: &GetSecretValueOutput) -> Result<Secret, MalformedSecret> {

@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::{Bytes, to_bytes};
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, post};
@@ -16,9 +17,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 use twofa::clock::Clock;
-use twofa::http::{RequestPowers, request_endpoint, template_endpoint, validate_endpoint};
+use twofa::http::{
+    RequestPowers, SEND_CHECK, request_endpoint, template_endpoint, validate_endpoint,
+};
 use twofa::request::StackLimits;
 use twofa_local::cloud::{self, Backends, Storage, sdk_config};
+use twofa_local::inbox::Fault;
 use twofa_stack::pre_traffic::{Event, Powers, Versions, lambda, run};
 
 /// Lambda and CodeDeploy, as far as the check calls them.
@@ -106,6 +110,7 @@ impl Stack {
                 validate: "validate".to_owned(),
                 template: "template".to_owned(),
             },
+            patience: Duration::ZERO,
         };
         let event = Event {
             deployment_id: "d-1".to_owned(),
@@ -136,7 +141,12 @@ async fn versions_that_work_get_traffic_and_nobody_gets_an_sms() {
     for _ in 0..3 {
         assert_eq!(stack.check().await, "Succeeded");
     }
-    assert_eq!(stack.backends.inbox.publishes(), 0);
+    assert_eq!(
+        stack.backends.inbox.publishes(),
+        3,
+        "to nobody, a check each"
+    );
+    assert!(stack.backends.inbox.messages(None).is_empty());
     assert_eq!(stack.clients().await, 0, "the check cleans up");
 }
 
@@ -203,4 +213,62 @@ async fn a_version_that_does_not_work_gets_none() {
         assert_eq!(stack.check().await, "Failed", "{function}");
         assert_eq!(stack.clients().await, 0, "the check cleans up");
     }
+}
+
+#[tokio::test]
+async fn a_version_that_may_not_send_gets_none() {
+    let stack = Stack::start().await;
+    stack.backends.inbox.fail_next([Fault::AuthorizationError]);
+    assert_eq!(stack.check().await, "Failed");
+    assert_eq!(stack.clients().await, 0, "the check cleans up");
+    assert_eq!(stack.check().await, "Succeeded");
+}
+
+#[tokio::test]
+async fn a_function_that_does_not_know_the_client_yet_is_asked_again_once() {
+    for (refusals, expected) in [(1, "Succeeded"), (2, "Failed")] {
+        let mut stack = Stack::start().await;
+        let real = stack.functions["request"].clone();
+        let left = Arc::new(Mutex::new(0..refusals));
+        let late = move |request: Request| async move {
+            let is_http = request.uri().path() != SEND_CHECK;
+            if is_http && left.lock().unwrap().next().is_some() {
+                let body = Json(json!({ "status": "REJECTED" }));
+                return (StatusCode::UNAUTHORIZED, body).into_response();
+            }
+            real.oneshot(request).await.unwrap()
+        };
+        let late = Router::new().fallback(late);
+        stack.functions.insert("request", late);
+        assert_eq!(stack.check().await, expected, "after {refusals}");
+    }
+}
+
+#[tokio::test]
+async fn api_gateway_cannot_have_the_power_to_send_checked() {
+    let stack = Stack::start().await;
+    let event = |route_key: &str| {
+        json!({
+            "version": "2.0",
+            "routeKey": route_key,
+            "rawPath": SEND_CHECK,
+            "headers": { "content-type": "application/json" },
+            "requestContext": { "http": { "method": "POST", "path": SEND_CHECK }, "routeKey": route_key },
+            "isBase64Encoded": false,
+        })
+        .to_string()
+    };
+    for (function, route_key, expected) in [
+        ("request", SEND_CHECK, StatusCode::OK),
+        ("request", "POST /v1.0/2fa/request", StatusCode::NOT_FOUND),
+        ("request", "$default", StatusCode::NOT_FOUND),
+        ("validate", SEND_CHECK, StatusCode::NOT_FOUND),
+        ("template", SEND_CHECK, StatusCode::NOT_FOUND),
+    ] {
+        let request = lambda_http::request::from_str(&event(route_key)).unwrap();
+        let function = stack.functions[function].clone();
+        let answer = function.oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), expected, "{route_key}");
+    }
+    assert_eq!(stack.backends.inbox.publishes(), 1);
 }

@@ -12,12 +12,14 @@ use lambda_http::http::Request;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
+use twofa::client::ClientId;
 use twofa::clock::{Clock, ManualClock, Timestamp};
 use twofa::http::all_endpoints;
-use twofa::secret::{RotateError, Secret};
+use twofa::secret::{RotateError, Secret, Seed};
+use twofa::verification::RequestId;
 use twofa_local::cloud::{Backends, SECRET, Storage, powers, sdk_config};
 use twofa_local::demo::{self, API_KEY, LOGIN};
-use twofa_stack::rotation::{Event, RotationError, Step, run};
+use twofa_stack::rotation::{Call, Event, RotationError, Step, Watch, run, watch};
 
 const START: Timestamp = Timestamp::from_millis(4_102_473_600_000);
 
@@ -163,6 +165,31 @@ async fn limits_do_not_forget_when_the_secret_is_rotated() {
 }
 
 #[tokio::test]
+async fn after_two_rotations_a_leaked_secret_reads_no_code_and_after_three_it_plants_none() {
+    let cloud = Cloud::start().await;
+    let client = ClientId::parse("shop").unwrap();
+    let (id, seed) = (RequestId::random().unwrap(), Seed::random().unwrap());
+    let mut secrets = vec![cloud.secret()];
+    for version in ["first", "second", "third"] {
+        cloud.rotate(version).await.unwrap();
+        cloud.clock.advance(DAY);
+        secrets.push(cloud.secret());
+    }
+    // A code that `writer` stores, and whether `reader` tells it from others.
+    let tells = |reader: &Secret, writer: &Secret| {
+        let code = writer.seeded_code(&client, id, &seed, 6);
+        let stored = writer.code_digest(&client, id, &code).encode();
+        reader.is_stored(&client, id, &code, |digest| digest.encode() == stored)
+    };
+    let leaked = &secrets[0];
+    let reads: Vec<_> = secrets.iter().map(|now| tells(leaked, now)).collect();
+    assert_eq!(reads, [true, true, false, false]);
+    // The last pepper that leaked is the one that is written under after one rotation.
+    let plants: Vec<_> = secrets.iter().map(|now| tells(now, &secrets[1])).collect();
+    assert_eq!(plants, [true, true, true, false]);
+}
+
+#[tokio::test]
 async fn a_second_rotation_waits_for_a_day() {
     let cloud = Cloud::start().await;
     cloud.rotate("first").await.unwrap();
@@ -290,4 +317,47 @@ async fn a_version_that_does_not_follow_is_not_taken() {
         let now = cloud.backends.vault.current();
         assert_eq!(now.expose_secret(), before.expose_secret());
     }
+}
+
+#[tokio::test]
+async fn a_rotation_that_never_starts_is_told() {
+    let cloud = Cloud::start().await;
+    let read = cloud.secrets_manager.get_secret_value().secret_id(SECRET);
+    let created = read.send().await.unwrap().created_date.unwrap();
+    let created = Timestamp::from_millis(created.to_millis().unwrap());
+    let monthly = Watch {
+        secret_id: SECRET.to_owned(),
+        rotation_days: 30,
+    };
+    let in_time = created.plus(32 * DAY);
+    let seen = watch(&monthly, &cloud.secrets_manager, in_time).await;
+    assert!(seen.is_ok(), "{seen:?}");
+    let late = in_time.plus(Duration::from_millis(1));
+    let overdue = watch(&monthly, &cloud.secrets_manager, late).await;
+    assert!(
+        matches!(overdue, Err(RotationError::Overdue { days: 32 })),
+        "{overdue:?}"
+    );
+}
+
+#[test]
+fn a_step_and_the_watch_are_told_apart() {
+    let step = json!({ "Step": "testSecret", "SecretId": "s", "ClientRequestToken": "v" });
+    assert!(matches!(
+        serde_json::from_value(step).unwrap(),
+        Call::Step(Event {
+            step: Step::TestSecret,
+            ..
+        })
+    ));
+    let scheduled = json!({ "SecretId": "s", "RotationDays": 30 });
+    assert!(matches!(
+        serde_json::from_value(scheduled).unwrap(),
+        Call::Watch(Watch {
+            rotation_days: 30,
+            ..
+        })
+    ));
+    let neither = json!({ "Step": "dropSecret", "SecretId": "s", "ClientRequestToken": "v" });
+    assert!(serde_json::from_value::<Call>(neither).is_err());
 }

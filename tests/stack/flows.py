@@ -12,7 +12,9 @@ import time
 import urllib.error
 import urllib.request
 
-from recorder import DROPPED, INVALID, OPTED_OUT
+from recorder import DENIED, DROPPED, INVALID, OPTED_OUT
+
+import stack
 
 EVENTS = pathlib.Path(__file__).resolve().parents[2] / "events"
 TIMEOUT = 20  # seconds
@@ -309,19 +311,26 @@ class Flows:
         answer = rotation.invoke(event)
         if "less than a day" not in answer["errorMessage"]:
             raise Unexpected(f"a second rotation was answered {answer}")
+        (rule,) = stack.load().of_type("AWS::Events::Rule").values()
+        answer = rotation.invoke(json.loads(rule["Targets"][0]["Input"]))
+        if answer is not None:
+            raise Unexpected(f"a rotation in time was answered {answer}")
 
     def new_versions_are_checked(self):
         check, reports = self.functions["pre-traffic"], []
-        for fault in (contextlib.nullcontext, self.validate_refuses):
+        for fault in (contextlib.nullcontext, self.validate_refuses, self.nothing_may_be_sent):
             with fault():
                 check.invoke({"DeploymentId": "d-1", "LifecycleEventHookExecutionId": "hook-1"})
             report = "codedeploy:PutLifecycleEventHookExecutionStatus"
             reports.append(json.loads(check.recorder.asked[report])["status"])
-        if reports != ["Succeeded", "Failed"]:
+        if reports != ["Succeeded", "Failed", "Failed"]:
             raise Unexpected(f"CodeDeploy was told {reports}")
 
     def validate_refuses(self):
         return self.functions["validate"].recorder.failing("dynamodb:UpdateItem", INVALID)
+
+    def nothing_may_be_sent(self):
+        return self.functions["request"].recorder.failing("sns:Publish", DENIED)
 
 
 OK = (200, "OK")

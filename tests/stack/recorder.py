@@ -40,6 +40,14 @@ INVOCATION = re.compile(r"/2015-03-31/functions/([^/]+)/invocations")
 # How a call fails: without an answer, with one of DynamoDB, or with one of SNS.
 DROPPED = "dropped"
 INVALID = (400, "application/x-amz-json-1.0", b'{"__type": "ValidationException"}')
+DENIED = (
+    403,
+    "text/xml",
+    (
+        b"<ErrorResponse><Error><Type>Sender</Type><Code>AuthorizationError</Code>"
+        b"<Message>not authorized to perform: SNS:Publish</Message></Error></ErrorResponse>"
+    ),
+)
 OPTED_OUT = (
     400,
     "text/xml",

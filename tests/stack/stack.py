@@ -28,9 +28,24 @@ PSEUDO_PARAMETERS = {
     "AWS::AccountId": ACCOUNT,
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
-    "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/twofa/1",
-    "AWS::StackName": "twofa",
+    "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/twofa-prod/1",
+    "AWS::StackName": "twofa-prod",
     "AWS::URLSuffix": "amazonaws.com",
+}
+# Parameters with which every optional resource is made.
+EVERYTHING = {
+    "AlarmEmail": "on-call@example.com",
+    "CertificateArn": f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/1",
+    "DailyPartCap": 1000,
+    "DefaultSenderId": "Other",
+    "DomainName": "2fa.example.com",
+    "HostedZoneId": "Z0123456789",
+    "KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1",
+    "PermissionsBoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/Boundary",
+    "ProvisionedConcurrency": 1,
+    "ReservedConcurrency": 1,
+    "RolePath": "/service/",
+    "SilenceMinutes": 30,
 }
 VERSION = "1"  # of every published function
 NO_VALUE = object()
@@ -63,6 +78,11 @@ def arn(kind, name):
     return ARNS[kind].format(name)
 
 
+def in_path(role, properties):
+    """The ARN of a role or a policy that has a path."""
+    return role.replace("/", properties.get("Path", "/"), 1)
+
+
 def listed(value):
     """A value that may stand alone where a list is meant."""
     return value if isinstance(value, list) else [value]
@@ -85,6 +105,7 @@ class Stack:
 
     def __init__(self, template, parameters=None):
         resolver = Resolver(template, parameters or {})
+        self.key = resolver.parameters.get("KmsKeyArn")
         self.resources = {
             name: resolver.resolve(body)
             for name, body in template["Resources"].items()
@@ -110,32 +131,31 @@ class Stack:
     def role(self, function):
         """The logical id of a function's role."""
         given = self.functions()[function]["Role"]
-        for name in self.of_type("AWS::IAM::Role"):
-            if given == arn("AWS::IAM::Role", name):
+        for name, properties in self.of_type("AWS::IAM::Role").items():
+            if given == in_path(arn("AWS::IAM::Role", name), properties):
                 return name
         raise StackError(f"the role of {function} is not of this stack: {given}")
 
-    def foreign_policies(self, function):
-        """The ARNs of the policies of a function that are not of this stack, such as AWS's own."""
+    def foreign_policies(self, role):
+        """The ARNs of the policies of a role that are not of this stack, such as AWS's own."""
         kind = "AWS::IAM::ManagedPolicy"
-        own = {arn(kind, name) for name in self.of_type(kind)}
-        role = self.resources[self.role(function)]
-        return [
-            policy
-            for policy in role.get("Properties", {}).get("ManagedPolicyArns", [])
-            if policy not in own
-        ]
+        own = {in_path(arn(kind, name), body) for name, body in self.of_type(kind).items()}
+        properties = self.resources[role].get("Properties", {})
+        return [policy for policy in properties.get("ManagedPolicyArns", []) if policy not in own]
 
     def statements(self, function):
         """Every statement of this stack that says what the function may do."""
-        role = self.role(function)
+        return self.statements_of_role(self.role(function))
+
+    def statements_of_role(self, role):
         properties = self.resources[role].get("Properties", {})
         found = []
         for number in range(len(properties.get("Policies", []))):
             found += self.statements_at(role, "Properties", "Policies", number, "PolicyDocument")
         attached = properties.get("ManagedPolicyArns", [])
         for name, policy in self.of_type("AWS::IAM::ManagedPolicy").items():
-            if arn("AWS::IAM::ManagedPolicy", name) in attached or role in policy.get("Roles", []):
+            own = in_path(arn("AWS::IAM::ManagedPolicy", name), policy)
+            if own in attached or role in policy.get("Roles", []):
                 found += self.statements_at(name, "Properties", "PolicyDocument")
         for name, policy in self.of_type("AWS::IAM::Policy").items():
             if role in policy.get("Roles", []):
@@ -281,7 +301,7 @@ class Resolver:
             return self.parameters[name]
         kind = self.kind(name)
         if kind in REF_IS_ARN:
-            return arn(kind, name)
+            return self.arn(name)
         if kind in ("AWS::Lambda::Version", "AWS::Lambda::Alias"):
             return self.published(name)
         return name
@@ -293,8 +313,14 @@ class Resolver:
         if kind == "AWS::Lambda::Version" and attribute == "FunctionArn":
             return self.published(name)
         if kind in ARNS and attribute in ARN_ATTRIBUTES:
-            return arn(kind, name)
+            return self.arn(name)
         return f"{name}.{attribute}"
+
+    def arn(self, name):
+        kind = self.kinds[name]
+        if not kind.startswith("AWS::IAM::"):
+            return arn(kind, name)
+        return in_path(arn(kind, name), self.resolve(self.raw[name].get("Properties", {})))
 
     def published(self, name):
         """The ARN of a version or an alias: its function's, and the version or the alias's name."""

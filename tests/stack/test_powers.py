@@ -82,6 +82,7 @@ class Evaluator(unittest.TestCase):
         for more in [
             {"Condition": {"Bool": {"aws:SecureTransport": "true"}}},
             {"Condition": {"StringLike": {"dynamodb:LeadingKeys": "a"}}},
+            {"Condition": {"ForAnyValue:StringEquals": {"kms:ViaService": "a"}}},
             {"Condition": {"ForAllValues:StringLike": {"dynamodb:Attributes": "a"}}},
             {"NotAction": "a:B"},
             {"Principal": "*"},
@@ -108,6 +109,10 @@ class Evaluator(unittest.TestCase):
         uses = {powers.use("codedeploy:Put", f"{group}/any")}
         self.assertTrue(powers.is_used({}, "codedeploy:Put", f"{group}/*", uses))
         self.assertFalse(powers.is_used({}, "codedeploy:Put", "*", uses))
+        function = stack.arn("AWS::Lambda::Function", "F")
+        uses = {powers.use("lambda:InvokeFunction", f"{function}:7")}
+        self.assertTrue(powers.is_used({}, "lambda:InvokeFunction", f"{function}:*", uses))
+        self.assertFalse(powers.is_used({}, "lambda:InvokeFunction", f"{function}*", uses))
 
 
 class Recording(unittest.TestCase):
@@ -232,16 +237,19 @@ class Recording(unittest.TestCase):
 class ThisStack(unittest.TestCase):
     """The template as it is, and each way to make it worse."""
 
+    parameters = None
+
     @classmethod
     def setUpClass(cls):
-        cls.stack = stack.load()
+        cls.stack = stack.load(cls.parameters)
         cls.recorded = powers.read(stack.RECORD)
 
     def each_statement(self, effect):
+        roles = {function: self.stack.role(function) for function in self.stack.functions()}
         return [
-            (function, one)
-            for function in self.stack.functions()
-            for one in self.stack.statements(function)
+            (owner, one)
+            for owner, role in {**roles, "DeploymentRole": "DeploymentRole"}.items()
+            for one in self.stack.statements_of_role(role)
             if one.body["Effect"] == effect
         ]
 
@@ -356,6 +364,23 @@ class ThisStack(unittest.TestCase):
             with self.subTest(function=function):
                 found = powers.compare(worse, self.recorded)
                 self.assertFound(f"{function}: used but not granted: logs:PutLogEvents on", found)
+
+
+class WithEverything(ThisStack):
+    """The same where every optional resource is made: a key of one's own, kept instances, a cap."""
+
+    parameters = stack.EVERYTHING
+
+    def test_the_key_serves_no_other_service(self):
+        for owner, one in self.each_statement("Allow"):
+            if stack.listed(one.body["Action"])[0].startswith("kms:"):
+                found = self.edited(one, Condition={"StringEquals": {"kms:ViaService": "s3"}})
+                self.assertFound(f"{owner}: used but not granted: kms:", found)
+                self.assertFound(f"{owner}: granted but never used: kms:", found)
+                self.assertFound(
+                    f"{owner}: cannot be judged",
+                    self.edited(one, Condition={"Null": {"kms:ViaService": "false"}}),
+                )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The template as CloudFormation would read it fits the contract, the code and itself."""
 
+import copy
 import json
 import re
 import textwrap
@@ -62,6 +63,11 @@ def metrics(the_stack):
 
 def dangling(the_stack, measured):
     """What is watched but is not there, a line each; `measured` are the functions' own metrics."""
+    filtered = [
+        {"name": made["MetricName"], "dimensions": {}}
+        for metric in the_stack.of_type("AWS::Logs::MetricFilter").values()
+        for made in metric["MetricTransformations"]
+    ]
     for where, namespace, metric, dimensions in metrics(the_stack):
         for dimension, value in dimensions.items():
             kinds = DIMENSIONS.get(dimension)
@@ -72,7 +78,7 @@ def dangling(the_stack, measured):
         if function and function not in the_stack.functions():
             yield f"{where}: {metric} of Resource {dimensions['Resource']}"
         own = {"name": metric, "dimensions": dimensions}
-        if not namespace.startswith("AWS/") and own not in measured:
+        if not namespace.startswith("AWS/") and own not in [*measured, *filtered]:
             yield f"{where}: {metric} of {dimensions}, which no function measured"
     for name, alarm in the_stack.of_type("AWS::CloudWatch::CompositeAlarm").items():
         alarms = names(the_stack, DIMENSIONS["AlarmName"])
@@ -91,10 +97,45 @@ def dangling(the_stack, measured):
                         yield f"{name}: log group {group}"
 
 
-class ThisStack(unittest.TestCase):
+def unquoted(the_stack):
+    """Names in the searches of dashboards that CloudWatch would not read as one, a line each."""
+    for name, dashboard in the_stack.of_type("AWS::CloudWatch::Dashboard").items():
+        widgets = json.loads(dashboard["DashboardBody"])["widgets"]
+        rows = [row for widget in widgets for row in widget["properties"]["metrics"]]
+        for expression in (
+            cell["expression"] for row in rows for cell in row if "expression" in cell
+        ):
+            for schema in re.findall(r"SEARCH\('\{([^}]*)\}", expression):
+                for field in schema.split(","):
+                    if not re.fullmatch(r'[\w/]+|"[^"]+"', field):
+                        yield f"{name}: {field}"
+
+
+class Dashboards(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.stack = stack.load()
+
+    def test_each_search_finds_a_stack_whose_name_has_a_hyphen(self):
+        self.assertEqual(list(unquoted(self.stack)), [])
+
+    def test_a_name_that_needs_quotes_is_found(self):
+        worse = copy.deepcopy(self.stack)
+        (board,) = worse.of_type("AWS::CloudWatch::Dashboard").values()
+        board["DashboardBody"] = board["DashboardBody"].replace('\\"', "")
+        self.assertIn("Dashboard: Twofa/twofa-prod", list(unquoted(worse)))
+
+    def test_each_widget_is_a_line(self):
+        (board,) = self.stack.of_type("AWS::CloudWatch::Dashboard").values()
+        lines = [line.strip().rstrip(",") for line in board["DashboardBody"].splitlines()]
+        widgets = [json.loads(line) for line in lines if line.startswith('{"')]
+        self.assertEqual(widgets, json.loads(board["DashboardBody"])["widgets"])
+
+
+class ThisStack(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.stack = stack.load(stack.EVERYTHING)
         record = json.loads(stack.RECORD.read_text())
         cls.calls, cls.measured = record["calls"], record["metrics"]
 
@@ -266,8 +307,8 @@ class Resolution(unittest.TestCase):
 
         self.assertEqual(actions("Explicit"), {"a:Inline", "a:Shared", "a:Attached", "a:Policy"})
         self.assertEqual(actions("Generated"), {"a:Own", "a:Shared"})
-        self.assertEqual(made.foreign_policies("Explicit"), [])
-        (basic,) = made.foreign_policies("Generated")
+        self.assertEqual(made.foreign_policies(made.role("Explicit")), [])
+        (basic,) = made.foreign_policies(made.role("Generated"))
         self.assertTrue(basic.endswith("/AWSLambdaBasicExecutionRole"))
         self.assertEqual(
             made.functions()["Generated"]["Environment"]["Variables"]["VERSION"],
@@ -297,6 +338,9 @@ class Resolution(unittest.TestCase):
               Both:
                 Type: AWS::CloudWatch::CompositeAlarm
                 Properties: {AlarmRule: 'ALARM("Good") OR ALARM(Lost)'}
+              Filtered:
+                Type: AWS::Logs::MetricFilter
+                Properties: {MetricTransformations: [{MetricName: Seen, MetricNamespace: Own}]}
               Board:
                 Type: AWS::CloudWatch::Dashboard
                 Properties:
@@ -309,6 +353,8 @@ class Resolution(unittest.TestCase):
                         [{"expression": "m1 + m2"}],
                         ["Own", "Sent", "To", "a"],
                         ["Own", "Sent", "To", "b"],
+                        ["Own", "Seen"],
+                        ["Own", "Unseen"],
                         ["AWS/Lambda", "Errors", "Resource", "Missing:live"]
                       ]}},
                       {"type": "alarm", "properties": {"alarms": ["${Good.Arn}", "a:b:NoAlarm"]}},
@@ -321,6 +367,7 @@ class Resolution(unittest.TestCase):
                 "Bad: Errors of FunctionName Gone",
                 "Board: Errors of Resource Missing:live",
                 "Board: Sent of {'To': 'b'}, which no function measured",
+                "Board: Unseen of {}, which no function measured",
                 "Board: Writes of TableName Absent",
                 "Board: alarm a:b:NoAlarm",
                 "Board: log group NoLog",

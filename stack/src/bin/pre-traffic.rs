@@ -6,7 +6,7 @@ use twofa::clock::Clock;
 use twofa::config::{Config as _, PreTrafficConfig};
 use twofa::lambda::{account, log_to_stdout};
 use twofa::secret::Secrets;
-use twofa::store::Directory;
+use twofa::store::{Directory, KEEP};
 use twofa_stack::pre_traffic::{self, Event, Powers, Versions};
 
 #[tokio::main(flavor = "current_thread")]
@@ -29,6 +29,7 @@ async fn main() -> Result<(), Error> {
             validate: config.validate_version,
             template: config.template_version,
         },
+        patience: KEEP,
     };
     lambda_runtime::run(service_fn(async |call: LambdaEvent<Event>| {
         Box::pin(pre_traffic::run(&call.payload, &powers))

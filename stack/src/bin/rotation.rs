@@ -5,7 +5,7 @@ use twofa::aws;
 use twofa::clock::Clock;
 use twofa::config::{Config as _, RotationConfig};
 use twofa::lambda::{account, log_to_stdout};
-use twofa_stack::rotation::{self, Event};
+use twofa_stack::rotation::{self, Call};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -13,10 +13,13 @@ async fn main() -> Result<(), Error> {
     log_to_stdout(config.log_level);
     let secrets_manager = account(&config.account)?.at(config.secrets_manager_endpoint.as_deref());
     let secrets_manager = aws::secrets_manager(&secrets_manager);
-    lambda_runtime::run(service_fn(async |call: LambdaEvent<Event>| {
-        rotation::run(&call.payload, &secrets_manager, Clock::System.now())
-            .await
-            .map_err(Error::from)
+    lambda_runtime::run(service_fn(async |call: LambdaEvent<Call>| {
+        let now = Clock::System.now();
+        let done = match &call.payload {
+            Call::Step(event) => rotation::run(event, &secrets_manager, now).await,
+            Call::Watch(watch) => rotation::watch(watch, &secrets_manager, now).await,
+        };
+        done.map_err(Error::from)
     }))
     .await
 }
