@@ -1,9 +1,8 @@
 //! The one line of each call: what came of it, for people, and what was measured, in CloudWatch's embedded
 //! metric format. No call of CloudWatch is made.
 //!
-//! The line has `timestamp`, `level`, `message`, `call_id`, `method`, `path`, `status` and, as far as they
-//! became known, `client`, `request_id`, `Country` and `parts`. The path is that of the route, never the
-//! caller's own text.
+//! The line has `level`, `message`, `call_id`, `status` and, as far as they became known, `client`,
+//! `request_id`, `Country` and `parts`. Nothing in it is the caller's own text.
 //!
 //! | metric | unit | dimensions |
 //! |---|---|---|
@@ -26,10 +25,7 @@ use metrique_writer_core::unit::{AsCount, Unit};
 use metrique_writer_core::{Entry, EntryWriter};
 use metrique_writer_format_emf::{Emf, MetricDefinition, MetricDirective, NoMetric};
 
-use axum::extract::MatchedPath;
 use tracing::Level;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use crate::client::ClientId;
 use crate::phone::Country;
@@ -49,7 +45,7 @@ tokio::task_local! {
 /// A step of a call whose time is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// The client is looked up, in memory or by one `Query`.
+    /// The client is looked up by one `Query`, where it is not remembered.
     Authenticate,
     /// The secret is read, once an hour.
     Secret,
@@ -114,10 +110,6 @@ impl Limit {
 pub(crate) struct Context {
     /// Lambda's id of the call.
     pub(crate) call_id: String,
-    /// The HTTP method.
-    pub(crate) method: &'static str,
-    /// The route.
-    pub(crate) path: Option<MatchedPath>,
     /// The client, once its key is known to be right.
     pub(crate) client: Option<ClientId>,
     /// The verification, or the correlation id of a rejected request.
@@ -129,17 +121,10 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// The route, or `unmatched`.
-    pub(crate) fn path(&self) -> &str {
-        self.path.as_ref().map_or("unmatched", MatchedPath::as_str)
-    }
-
     /// What is known, by name.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
         [
             ("call_id", Some(self.call_id.clone())),
-            ("method", Some(self.method.to_owned())),
-            ("path", Some(self.path().to_owned())),
             ("client", self.client.as_ref().map(ToString::to_string)),
             ("request_id", self.request_id.map(|id| id.to_string())),
             (
@@ -275,15 +260,11 @@ impl Metrics {
     /// Writes the line of one call, to the log's target [`TARGET`], and to [`ANSWERED`] for people.
     pub(crate) fn write(&self, call: &Call) {
         let Context {
-            method,
-            client,
-            request_id,
-            ..
+            client, request_id, ..
         } = &call.tally.context;
         tracing::info!(
             target: ANSWERED,
-            method,
-            path = call.tally.context.path(),
+            endpoint = call.endpoint,
             status = call.status,
             outcome = call.outcome,
             ms = call.latency.as_millis(),
@@ -344,23 +325,12 @@ pub(crate) struct Call {
     pub(crate) tally: Tally,
 }
 
-/// The time, as every line of the log has it.
-pub(crate) fn timestamp() -> String {
-    let mut text = String::with_capacity(32);
-    // Writing to a text does not fail.
-    let _ = SystemTime.format_time(&mut Writer::new(&mut text));
-    text
-}
-
 impl Entry for Call {
     fn write<'a>(&'a self, line: &mut impl EntryWriter<'a>) {
         let context = &self.tally.context;
-        line.value("timestamp", &timestamp());
         line.value("level", "INFO");
         line.value("message", "answered");
         line.value("call_id", &context.call_id);
-        line.value("method", context.method);
-        line.value("path", context.path());
         line.value("status", &NoMetric::from(u32::from(self.status)));
         line.value("Endpoint", self.endpoint);
         line.value("Outcome", self.outcome);
@@ -416,15 +386,12 @@ mod tests {
         let line = Metrics::new("Twofa/test").line(&call).unwrap();
         let mut line: Value = serde_json::from_str(&line).unwrap();
         line["_aws"].as_object_mut().unwrap().remove("Timestamp");
-        let timestamp = line.as_object_mut().unwrap().remove("timestamp");
-        assert!(timestamp.unwrap().as_str().unwrap().ends_with('Z'));
         line
     }
 
     fn context() -> Context {
         Context {
             call_id: "18afe18b".to_owned(),
-            method: "POST",
             ..Context::default()
         }
     }
@@ -455,8 +422,6 @@ mod tests {
                 "level": "INFO",
                 "message": "answered",
                 "call_id": "18afe18b",
-                "method": "POST",
-                "path": "unmatched",
                 "status": 200,
                 "Endpoint": "request",
                 "Outcome": "ACCEPTED",

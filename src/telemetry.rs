@@ -13,6 +13,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter, layer};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
@@ -74,8 +75,10 @@ where
             return writeln!(writer, "{}", line.unwrap_or_default());
         }
         let Fields(mut line) = fields;
+        let mut timestamp = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
         let own = [
-            ("timestamp", metrics::timestamp()),
+            ("timestamp", timestamp),
             ("level", metadata.level().to_string()),
             ("target", metadata.target().to_owned()),
         ];

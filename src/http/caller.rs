@@ -13,7 +13,7 @@ use lambda_http::request::RequestContext;
 
 use crate::client::{ApiKey, Client};
 use crate::clock::{Clock, Timestamp};
-use crate::metrics::{self, Step, timed};
+use crate::metrics;
 use crate::store::Directory;
 use crate::verification::{IdempotencyKey, IdempotencyKeyError};
 
@@ -59,7 +59,7 @@ where
         // A key that cannot be one takes the same way as one that is not known.
         let key = api_key(&parts.headers).unwrap_or_else(ApiKey::nobodys);
         let directory = Directory::from_ref(state);
-        let client = timed(Step::Authenticate, directory.client(key.client(), now)).await?;
+        let client = directory.client(key.client(), now).await?;
         let client = client
             .filter(|client| client.accepts(&key, now))
             .ok_or(Failure::Unauthorized(Denial::Unauthorized))?;

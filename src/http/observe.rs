@@ -5,8 +5,8 @@ use std::time::Duration;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use http::HeaderValue;
 use http::header::{CACHE_CONTROL, HeaderName};
-use http::{HeaderValue, Method};
 use lambda_http::RequestExt as _;
 use lambda_http::request::RequestContext;
 use uuid::{Builder, Uuid};
@@ -37,11 +37,10 @@ pub(super) async fn observe(
 ) -> Response {
     let context = Context {
         call_id: call_id(&request),
-        method: method(request.method()),
-        path: request.extensions().get::<MatchedPath>().cloned(),
         ..Context::default()
     };
-    let endpoint = endpoint(context.path());
+    let route = request.extensions().get::<MatchedPath>();
+    let endpoint = endpoint(route.map_or("", MatchedPath::as_str));
     let call_id = HeaderValue::try_from(&context.call_id);
     let left = time_left(&request);
     let unreadable = is_unreadable(&request);
@@ -92,22 +91,6 @@ fn time_left(request: &Request) -> Option<Duration> {
     let now = Clock::System.now().as_millis();
     let left = deadline.saturating_sub(now.try_into().ok()?);
     Some(Duration::from_millis(left).saturating_sub(FOR_THE_ANSWER))
-}
-
-/// The method, if it is one of HTTP's own (RFC 9110 §9.3, RFC 5789): any other is the caller's own text.
-fn method(method: &Method) -> &'static str {
-    match *method {
-        Method::CONNECT => "CONNECT",
-        Method::DELETE => "DELETE",
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::OPTIONS => "OPTIONS",
-        Method::PATCH => "PATCH",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::TRACE => "TRACE",
-        _ => "other",
-    }
 }
 
 /// The endpoint of a route: the last part of its path.

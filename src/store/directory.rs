@@ -19,6 +19,7 @@ use thiserror::Error;
 use crate::aws::{AwsError, CALL_TIMEOUT};
 use crate::client::{Client, ClientId, Profile};
 use crate::clock::Timestamp;
+use crate::metrics::{Step, timed};
 use crate::template::{Template, TemplateFields, TemplateId};
 
 /// How long a function works with what it has read of a client; so long may a change by the
@@ -104,7 +105,8 @@ impl Directory {
         if let Some(read) = self.remembered(id, now) {
             return Ok(read.client);
         }
-        let client = self.query(id).await?.map(Arc::new);
+        let client = timed(Step::Authenticate, self.query(id)).await?;
+        let client = client.map(Arc::new);
         let read = Read {
             client: client.clone(),
             until: now.plus(KEEP),

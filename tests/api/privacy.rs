@@ -119,7 +119,7 @@ async fn a_method_that_is_the_callers_own_text_is_not_logged() {
     let answer = app.call(method, REQUEST, &[], "").await;
     answer.is_refusal(405, "METHOD_NOT_ALLOWED");
     let lines = log::lines(|line| line["Outcome"] == "METHOD_NOT_ALLOWED");
-    assert_eq!(lines[0]["method"], "other");
+    assert_eq!(lines.len(), 1);
     assert!(!log::text().contains(&NUMBER[1..]), "{}", log::text());
 }
 
@@ -134,16 +134,15 @@ async fn every_call_is_one_line_of_json() {
     let [request, validate, rejected] = &lines[..] else {
         panic!("{lines:?}")
     };
-    for (line, outcome, path) in [
-        (request, "ACCEPTED", REQUEST),
-        (validate, "success", VALIDATE),
-        (rejected, "DESTINATION_ADDRESS_INVALID", REQUEST),
+    for (line, outcome, endpoint) in [
+        (request, "ACCEPTED", "request"),
+        (validate, "success", "validate"),
+        (rejected, "DESTINATION_ADDRESS_INVALID", "request"),
     ] {
         assert_eq!(line["Outcome"], outcome);
         assert_eq!(line["status"], 200);
         assert!(line["Latency"].as_f64().unwrap() > 0.0);
-        assert_eq!(line["path"], path);
-        assert_eq!(line["method"], "POST");
+        assert_eq!(line["Endpoint"], endpoint);
         assert_eq!(line["client"], "demo");
         assert!(line["call_id"].is_string());
     }
