@@ -14,33 +14,34 @@ import tomllib
 
 HERE = pathlib.Path(__file__).resolve().parent
 
-# What a verification consists of: calls as bench/load.py names them, with their round trips to
-# DynamoDB, of which writes side by side are one, and to SNS.
-REQUEST = ("request", 3, 1)
+# What a verification consists of: calls as bench/load.py names them, with their round trips: those of
+# transactions, those of other writes, of which writes side by side are one, and those to SNS.
+REQUEST = ("request", 1, 1, 1)
 PATHS = {
-    "success": [REQUEST, ("validate", 1, 0)],
+    "success": [REQUEST, ("validate", 0, 1, 0)],
     # The right guess after a wrong one is two writes like the wrong one.
-    "one wrong guess": [REQUEST, ("validate-wrong", 2, 0), ("validate-wrong", 2, 0)],
-    "refused by a limit": [("request-refused", 2, 0)],
+    "one wrong guess": [REQUEST, ("validate-wrong", 0, 2, 0), ("validate-wrong", 0, 2, 0)],
+    "refused by a limit": [("request-refused", 1, 0, 0)],
 }
 MILLION = 1_000_000
 
 
-def duration_ms(cpu_us, round_trips, publishes, terms):
+def duration_ms(cpu_us, transactions, writes, publishes, terms):
     """How long Lambda charges for, whole milliseconds."""
     assumed, function = terms["assumed"], terms["function"]
-    waiting = round_trips * assumed["dynamodb_ms"] + publishes * assumed["sns_ms"]
+    waiting = transactions * assumed["transaction_ms"] + writes * assumed["dynamodb_ms"]
+    waiting += publishes * assumed["sns_ms"]
     stretch = max(1, function["mb_per_vcpu"] / function["memory_mb"])
     return math.ceil(assumed["runtime_ms"] + waiting + cpu_us / 1000 * stretch)
 
 
 def cost_of_call(call, measured, terms, architecture):
     """Dollars of a million such calls, by what they are paid for."""
-    kind, round_trips, publishes = call
+    kind, *trips = call
     prices, log = terms["prices"], terms["log"]
     units = measured["units"][kind]
-    seconds = duration_ms(measured["shares"][kind]["cpu_us"], round_trips, publishes, terms) / 1000
-    log_bytes = units["log_bytes"] + log["lambda_bytes"] + log["access_bytes"]
+    seconds = duration_ms(measured["shares"][kind]["cpu_us"], *trips, terms) / 1000
+    log_bytes = units["log_bytes"] + log["access_bytes"]
     log_bytes += log["events"] * log["event_bytes"]
     gigabytes = terms["function"]["memory_mb"] / 1024
     return {
@@ -50,7 +51,6 @@ def cost_of_call(call, measured, terms, architecture):
         "DynamoDB, writes": units["write_units"] * prices["dynamodb_million_write_units"],
         "DynamoDB, reads": units["read_units"] * prices["dynamodb_million_read_units"],
         "logs": log_bytes * MILLION / 1e9 * prices["logs_gb"],
-        "X-Ray": terms["function"]["traced_share"] * prices["xray_million_traces"],
     }
 
 

@@ -17,11 +17,10 @@ TERMS = {
         "dynamodb_million_write_units": 0.5,
         "dynamodb_million_read_units": 0.25,
         "logs_gb": 0.5,
-        "xray_million_traces": 5.0,
     },
-    "function": {"memory_mb": 256, "mb_per_vcpu": 1792, "traced_share": 0.1},
-    "log": {"lambda_bytes": 300, "access_bytes": 200, "event_bytes": 50, "events": 2},
-    "assumed": {"dynamodb_ms": 5, "sns_ms": 60, "runtime_ms": 2},
+    "function": {"memory_mb": 256, "mb_per_vcpu": 1792},
+    "log": {"access_bytes": 500, "event_bytes": 50, "events": 2},
+    "assumed": {"dynamodb_ms": 5, "transaction_ms": 10, "sns_ms": 60, "runtime_ms": 2},
 }
 MEASURED = {
     "shares": {"request": {"cpu_us": 1000}, "validate": {"cpu_us": 500}},
@@ -34,15 +33,15 @@ MEASURED = {
 
 class Cost(unittest.TestCase):
     def test_the_processor_is_stretched_and_the_network_is_not(self):
-        # 2 + 3 × 5 + 60 + 1 × 7
-        self.assertEqual(cost.duration_ms(1000, 3, 1, TERMS), 84)
+        # 2 + 10 + 5 + 60 + 1 × 7
+        self.assertEqual(cost.duration_ms(1000, 1, 1, 1, TERMS), 84)
 
     def test_a_begun_millisecond_is_charged(self):
         # 2 + 5 + 0.5 × 7 = 10.5
-        self.assertEqual(cost.duration_ms(500, 1, 0, TERMS), 11)
+        self.assertEqual(cost.duration_ms(500, 0, 1, 0, TERMS), 11)
 
     def test_a_path_is_the_sum_of_its_calls(self):
-        path = [("request", 3, 1), ("validate", 1, 0)]
+        path = [("request", 1, 1, 1), ("validate", 0, 1, 0)]
         by_item = cost.cost_of_path(path, MEASURED, TERMS, "arm64")
         expected = {
             "API Gateway": 2.0,
@@ -51,7 +50,6 @@ class Cost(unittest.TestCase):
             "DynamoDB, writes": 2.5,
             "DynamoDB, reads": 0.125,
             "logs": (2.0 + 1.0) * 0.5,
-            "X-Ray": 1.0,
         }
         self.assertEqual(by_item.keys(), expected.keys())
         for item, dollars in expected.items():
