@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::entropy::{self, EntropyError};
-use crate::phone::Country;
+use crate::phone::{Country, NumberType};
 use crate::template::{TTL_SECONDS, Template, TemplateId};
 
 /// What every API key starts with.
@@ -288,25 +288,36 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum LimitsError {
     /// A window out of bounds, or none.
-    #[error(
-        "limits.windows: must be at least one, each of 1 to {MAX_WINDOW_SENDS} sends in 1 to 86400 seconds"
-    )]
+    #[error("must be at least one, each of 1 to {MAX_WINDOW_SENDS} sends in 1 to 86400 seconds")]
     Windows,
     /// A number of failures out of bounds.
-    #[error("limits.max_failures: must be 1 to {MAX_FAILURES}")]
+    #[error("must be 1 to {MAX_FAILURES}")]
     MaxFailures,
     /// The windows let more guesses be open at once than failures are allowed, so that nobody could
     /// be sent anything.
     #[error(
-        "limits: the windows allow {open} open guesses within ten minutes, which must be fewer than max_failures"
+        "the windows allow {open} open guesses within ten minutes, which must be fewer than max_failures"
     )]
     OpenGuesses {
         /// How many.
         open: u32,
     },
     /// A limit of nothing at all.
-    #[error("limits.per_second, limits.per_day and limits.lock_seconds: must be at least 1")]
-    Zero,
+    #[error("must be at least 1")]
+    Zero(&'static str),
+}
+
+impl LimitsError {
+    /// The path of the field.
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Windows => "limits.windows",
+            Self::MaxFailures => "limits.max_failures",
+            Self::OpenGuesses { .. } => "limits",
+            Self::Zero(field) => field,
+        }
+    }
 }
 
 impl Limits {
@@ -324,9 +335,16 @@ impl Limits {
         if !(1..=MAX_FAILURES).contains(&self.max_failures) {
             return Err(LimitsError::MaxFailures);
         }
-        if self.lock_seconds == 0 || self.per_second == Some(0) || self.per_day == Some(0) {
-            return Err(LimitsError::Zero);
+        let zero = [
+            ("limits.lock_seconds", self.lock_seconds == 0),
+            ("limits.per_second", self.per_second == Some(0)),
+            ("limits.per_day", self.per_day == Some(0)),
+        ];
+        if let Some((field, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(LimitsError::Zero(field));
         }
+        // Without any template: of one that allows a single guess.
+        let max_attempts = max_attempts.max(1);
         let open = self.open_guesses(max_attempts);
         match self.failures_admitted(max_attempts) {
             Some(_) => Ok(()),
@@ -414,6 +432,9 @@ pub struct Profile {
     pub networks: Vec<IpNet>,
     /// The countries that it may send to.
     pub countries: Countries,
+    /// The types of numbers that it may send to.
+    #[serde(default = "default_number_types")]
+    pub number_types: BTreeSet<NumberType>,
     /// The most that one SMS may cost, in US dollars, as SNS's `MaxPrice` takes it; absent: the
     /// account's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -429,6 +450,10 @@ pub struct Profile {
     pub test_recipients: BTreeSet<String>,
 }
 
+fn default_number_types() -> BTreeSet<NumberType> {
+    BTreeSet::from(NumberType::DEFAULT)
+}
+
 impl Profile {
     /// A client that has nothing yet: no key, no limits but the default ones.
     #[must_use]
@@ -439,6 +464,7 @@ impl Profile {
             disabled: BTreeSet::new(),
             networks: Vec::new(),
             countries,
+            number_types: default_number_types(),
             max_price: None,
             limits: Limits::default(),
             prepaid: false,
@@ -600,6 +626,15 @@ mod tests {
         };
         assert_eq!(lavish.check(5), Err(LimitsError::OpenGuesses { open: 105 }));
         assert_eq!(lavish.check(4), Ok(()));
+        let endless = Limits {
+            windows: vec![Window {
+                sends: 1,
+                seconds: 3,
+            }],
+            ..Limits::default()
+        };
+        let error = LimitsError::OpenGuesses { open: 200 };
+        assert_eq!(endless.check(0), Err(error), "no template ever fits");
     }
 
     #[test]

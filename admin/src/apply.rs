@@ -37,6 +37,7 @@ The file:
   [clients.shop]                    # the client's id
   name = 'The Shop'                 # default: the id
   countries = ['GB', 'IE']          # needed for a new client; '*' for all
+  number_types = ['mobile', 'fixed_line_or_mobile']   # the default; fixed_line, voip, personal
   networks = ['203.0.113.0/24']     # default: all
   max_price = '0.05'                # US dollars per SMS, or 'none'
   prepaid = true                    # begins with 0: twofa client set shop --balance N
@@ -295,7 +296,7 @@ impl TemplatePlan {
         let id = faults.take(&entry.path, id.ok_or("needs an id"))?;
         let base = old
             .cloned()
-            .unwrap_or_else(|| template::new_fields(id, &entry.name));
+            .unwrap_or_else(|| TemplateFields::new(id, &entry.name, "", ""));
         let fields = TemplateFields {
             id,
             name: entry.name,
@@ -373,6 +374,10 @@ fn report(plans: &[Plan], dry_run: bool) -> Report {
         }
         if plan.is_new {
             warnings.push(format!("{id} is new and has no key: twofa key add {id}"));
+        }
+        if plan.changes.iter().any(Change::is_of_numbers) {
+            let found = settings::warnings(&plan.profile).into_iter();
+            warnings.extend(found.map(|warning| format!("{id}: {warning}")));
         }
         match plan.balance {
             Some(Bound::At(_)) => warnings.push(format!(

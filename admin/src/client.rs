@@ -7,13 +7,13 @@ use twofa::clock::Timestamp;
 use twofa::store::{Account, UsageState};
 
 use crate::cap::CarryOver;
-use crate::error::{Error, Faults};
+use crate::error::{Error, Faults, field_at};
 use crate::key::{self, NewKey};
 use crate::output::{Progress, Report, listed, pairs, table};
 use crate::place::{Place, client_id};
 use crate::settings::{
     Bound, Change, Field, SettingOptions, changes, changes_json, changes_lines, fields, own_name,
-    switch, switch_name,
+    switch, switch_name, warnings,
 };
 use crate::template;
 
@@ -176,7 +176,7 @@ async fn add(
         json["key"] = key.json();
         text += &key.text();
     }
-    Ok(Report::new(text, json))
+    Ok(Report::new(text, json).warn(warnings(&client.profile)))
 }
 
 async fn list(place: &Place, now: Timestamp) -> Result<Report, Error> {
@@ -270,7 +270,9 @@ async fn set(
         place.directory.put_profile(&client.id, &profile).await?;
     }
     carry_over.carry_out(place, progress).await?;
-    Ok(changed_report(&client, &changed))
+    let told = changed.iter().any(Change::is_of_numbers);
+    let warnings = told.then(|| warnings(&profile)).into_iter().flatten();
+    Ok(changed_report(&client, &changed).warn(warnings))
 }
 
 fn changed_report(client: &Client, changed: &[Change]) -> Report {
@@ -335,7 +337,7 @@ async fn turn(
 /// Notes what is wrong with the limits of a client whose templates allow so many guesses.
 pub(crate) fn check_limits(profile: &Profile, max_attempts: u8, path: &str, faults: &mut Faults) {
     if let Err(error) = profile.limits.check(max_attempts) {
-        faults.note_named(path, error);
+        faults.note(field_at(path, error.field()), error);
     }
 }
 

@@ -25,6 +25,15 @@ pub(crate) struct Fault {
     pub(crate) problem: String,
 }
 
+/// The path of `field` in what stands at `path`.
+pub(crate) fn field_at(path: &str, field: &str) -> String {
+    if path.is_empty() {
+        field.to_owned()
+    } else {
+        format!("{path}.{field}")
+    }
+}
+
 /// Every fault of one input.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults(pub(crate) Vec<Fault>);
@@ -36,14 +45,6 @@ impl Faults {
             field: field.into(),
             problem: problem.to_string(),
         });
-    }
-
-    /// Notes an error of the product, which begins with its field: `ttl: must be …`.
-    pub(crate) fn note_named(&mut self, path: &str, error: impl fmt::Display) {
-        let whole = error.to_string();
-        let (field, problem) = whole.split_once(": ").unwrap_or(("", &whole));
-        let field = [path, field].into_iter().filter(|part| !part.is_empty());
-        self.note(field.collect::<Vec<_>>().join("."), problem);
     }
 
     /// What was read of `field`, or nothing and its fault.

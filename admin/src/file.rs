@@ -7,6 +7,7 @@ use twofa::client::{ClientId, Window};
 use twofa::template::TemplateId;
 
 use crate::error::{Error, Faults};
+use crate::input;
 use crate::settings::{self, Bound, Settings};
 
 /// A client of the file.
@@ -67,6 +68,7 @@ fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -
     let mut settings = Settings {
         name: reader.text("name", |text| settings::name(&text)),
         countries: reader.texts("countries", |texts| settings::countries(texts)),
+        number_types: reader.texts("number_types", |texts| settings::number_types(texts)),
         networks: reader.texts("networks", |texts| settings::networks(texts)),
         max_price: reader.text("max_price", |text| settings::price(&text)),
         disabled: reader.texts("disabled", |texts| {
@@ -128,7 +130,7 @@ fn template_entry(path: String, table: Table, faults: &mut Faults) -> Option<Tem
     });
     let name = reader.text("name", |text| settings::name(&text));
     let from = reader.text("from", Ok::<_, &str>);
-    let text = reader.text("text", Ok::<_, &str>);
+    let text = reader.text("text", |text| Ok::<_, &str>(input::line_breaks(&text)));
     let (ttl, code_length) = (reader.integer("ttl"), reader.integer("code_length"));
     let max_attempts = reader.integer("max_attempts");
     reader.require("name", name.is_some());

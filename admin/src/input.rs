@@ -29,10 +29,15 @@ pub(crate) fn file(path: &Path) -> Result<String, Error> {
 /// `written`, or where it is `-`, standard input without the line break at its end.
 pub(crate) fn or_stdin(written: String) -> Result<String, Error> {
     if written != STDIN {
-        return Ok(written);
+        return Ok(line_breaks(&written));
     }
     let text = file(Path::new(STDIN))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    Ok(line_breaks(&text).trim_end_matches('\n').to_owned())
+}
+
+/// `text` with its line breaks as a message has them: an editor may have written CR LF.
+pub(crate) fn line_breaks(text: &str) -> String {
+    text.replace("\r\n", "\n")
 }
 
 fn stdin() -> io::Result<String> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde_json::json;
 use twofa::sms::Encoding;
-use twofa::template::{CODE, CODE_LENGTH, TemplateText};
+use twofa::template::{CODE, CODE_LENGTH, DEFAULT_CODE_LENGTH, TemplateText};
 
 use crate::error::{Error, Faults};
 use crate::input;
@@ -52,17 +52,21 @@ impl PreviewCommand {
             faults.note("code_length", format!("must be {least} to {most} digits"));
         }
         faults.finish(())?;
-        let (source, length) = match (self.client, self.template, self.text) {
-            (_, _, Some(text)) => (input::or_stdin(text)?, length.unwrap_or(6)),
+        let (source, length, sender) = match (self.client, self.template, self.text) {
+            (_, _, Some(text)) => {
+                let length = length.unwrap_or(DEFAULT_CODE_LENGTH);
+                (input::or_stdin(text)?, length, None)
+            }
             (Some(client), Some(template), None) => {
                 let client = place.open().await?.client(&client).await?;
                 let template = template::find(&client, &template)?;
                 let text = template.text.as_str().to_owned();
-                (text, length.unwrap_or(template.code_length))
+                let sender = text::sender_warning(&template.from);
+                (text, length.unwrap_or(template.code_length), sender)
             }
             _ => return Err(Error::invalid("text", "say CLIENT and TEMPLATE, or --text")),
         };
-        render(&source, length, &parameters)
+        Ok(render(&source, length, &parameters)?.warn(sender))
     }
 }
 

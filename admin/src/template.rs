@@ -4,11 +4,13 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use twofa::client::{Client, ClientId};
-use twofa::template::{CODE_LENGTH, Template, TemplateFields, TemplateId, TemplateText};
+use twofa::template::{
+    CODE_LENGTH, Template, TemplateErrors, TemplateFields, TemplateId, TemplateText,
+};
 use uuid::Uuid;
 
 use crate::client::check_limits;
-use crate::error::{Error, Faults};
+use crate::error::{Error, Faults, field_at};
 use crate::input;
 use crate::output::{Report, pairs, table};
 use crate::place::Place;
@@ -92,13 +94,13 @@ pub(crate) struct TemplateOptions {
     #[arg(long)]
     text: Option<String>,
     /// For how many seconds a code is valid, 30-600 [default of `add`: 300]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = settings::whole::<u32>)]
     ttl: Option<u32>,
     /// How many digits a code has, 4-10 [default of `add`: 6]
-    #[arg(long, value_name = "DIGITS")]
+    #[arg(long, value_name = "DIGITS", value_parser = settings::whole::<u8>)]
     code_length: Option<u8>,
     /// How many guesses a code allows, 1-10 [default of `add`: 5]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = settings::whole::<u8>)]
     max_attempts: Option<u8>,
 }
 
@@ -168,7 +170,7 @@ async fn add(
     let Some(template_id) = given.or_else(|| stable_id(&id, &name)) else {
         return Err(Error::invalid("id", "must be a UUID"));
     };
-    let fields = options.applied_to(new_fields(template_id, &name))?;
+    let fields = options.applied_to(TemplateFields::new(template_id, &name, "", ""))?;
     let client = place.client(client).await?;
     let taken = |template: &&Template| template.id == template_id || template.name == name;
     if client.templates.iter().any(|template| taken(&template)) {
@@ -238,19 +240,6 @@ impl TemplateOptions {
     }
 }
 
-/// A template with the defaults of the contract, and neither sender nor text.
-pub(crate) fn new_fields(id: TemplateId, name: &str) -> TemplateFields {
-    TemplateFields {
-        id,
-        name: name.to_owned(),
-        from: String::new(),
-        text: String::new(),
-        ttl: 300,
-        code_length: 6,
-        max_attempts: 5,
-    }
-}
-
 /// The id of a template that was given none: a UUID of version 8 (RFC 9562 §5.8) from client and
 /// name, so that it is the same wherever the client is made.
 pub(crate) fn stable_id(client: &ClientId, name: &str) -> Option<TemplateId> {
@@ -279,50 +268,16 @@ fn checked(fields: &TemplateFields, client: &Client) -> Result<(), Error> {
     faults.finish(())
 }
 
-/// Notes every fault of the fields. Each is tried among others that are sound, because the product
-/// itself stops at the first.
+/// Notes every fault of the fields.
 pub(crate) fn check(fields: &TemplateFields, path: &str, faults: &mut Faults) {
-    let sound = TemplateFields {
-        from: "Twofa".to_owned(),
-        text: "${code}".to_owned(),
-        ..new_fields(fields.id, "Sound")
-    };
-    let alone = [
-        TemplateFields {
-            name: fields.name.clone(),
-            ..sound.clone()
-        },
-        TemplateFields {
-            from: fields.from.clone(),
-            ..sound.clone()
-        },
-        TemplateFields {
-            text: fields.text.clone(),
-            ..sound.clone()
-        },
-        TemplateFields {
-            ttl: fields.ttl,
-            ..sound.clone()
-        },
-        TemplateFields {
-            code_length: fields.code_length,
-            ..sound.clone()
-        },
-        TemplateFields {
-            max_attempts: fields.max_attempts,
-            ..sound
-        },
-    ];
-    for fields in alone {
-        if let Err(error) = Template::try_from(fields) {
-            faults.note_named(path, error);
+    if let Err(TemplateErrors(errors)) = Template::try_from(fields.clone()) {
+        for error in errors {
+            faults.note(field_at(path, error.field()), error);
         }
     }
     if let Ok(parsed) = TemplateText::parse(&fields.text) {
         let code_length = fields.code_length.min(*CODE_LENGTH.end());
-        if let Err(fault) = text::check(&parsed, code_length) {
-            faults.note_named(path, format!("text: {fault}"));
-        }
+        faults.take(field_at(path, "text"), text::check(&parsed, code_length));
     }
 }
 

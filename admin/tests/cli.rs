@@ -510,7 +510,6 @@ async fn every_setting_that_is_not_valid_is_named_and_nothing_is_written() {
     laptop.add_client("shop", &[]).await;
     laptop.add_template("shop", "Login", "${code}").await;
     let before = laptop.stored("shop").await;
-    let zero = "limits.per_second, limits.per_day and limits.lock_seconds";
     for (option, value, field) in [
         ("--name", " ", "name"),
         ("--name", "a\u{7}b", "name"),
@@ -518,6 +517,14 @@ async fn every_setting_that_is_not_valid_is_named_and_nothing_is_written() {
         ("--countries", "GB,UK", "countries"),
         ("--countries", "GBR", "countries"),
         ("--countries", "GB,*", "countries"),
+        ("--countries", "001", "countries"),
+        // Their numbers count as Guadeloupe's; and those of the Cook Islands have eight digits.
+        ("--countries", "GB,MF", "countries"),
+        ("--countries", "CK", "countries"),
+        ("--number-types", "", "number_types"),
+        ("--number-types", "mobile,premium", "number_types"),
+        ("--networks", "010.0.0.0/8", "networks"),
+        ("--networks", "10.0.0.0/+8", "networks"),
         ("--networks", "10.0.0.0/33", "networks"),
         ("--networks", "10.0.0.1/8", "networks"),
         ("--networks", "::ffff:10.0.0.0/104", "networks"),
@@ -529,6 +536,9 @@ async fn every_setting_that_is_not_valid_is_named_and_nothing_is_written() {
         ("--max-price", ".5", "max_price"),
         ("--window", "5", "window"),
         ("--window", "5/10m", "window"),
+        ("--window", "+5/600", "window"),
+        // No template allows so few guesses that its codes would fit.
+        ("--window", "1/3", "limits"),
         ("--window", "0/600", "limits.windows"),
         ("--window", "41/600", "limits.windows"),
         ("--window", "1/86401", "limits.windows"),
@@ -538,10 +548,12 @@ async fn every_setting_that_is_not_valid_is_named_and_nothing_is_written() {
         ("--max-failures", "0", "limits.max_failures"),
         ("--max-failures", "101", "limits.max_failures"),
         ("--per-second", "-1", "per_second"),
-        ("--per-second", "0", zero),
+        ("--per-second", "0", "limits.per_second"),
         ("--per-day", "many", "per_day"),
-        ("--lock-seconds", "0", zero),
+        ("--lock-seconds", "0", "limits.lock_seconds"),
         ("--balance", "1.5", "balance"),
+        ("--balance", "+100", "balance"),
+        ("--per-day", "+100", "per_day"),
     ] {
         let option = format!("{option}={value}");
         let (code, error, fields) = laptop.refused(&["client", "set", "shop", &option]).await;
@@ -552,6 +564,94 @@ async fn every_setting_that_is_not_valid_is_named_and_nothing_is_written() {
         );
     }
     assert_eq!(laptop.stored("shop").await, before);
+}
+
+#[tokio::test]
+async fn what_countries_leave_out_is_told() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &[]).await;
+    let set = async |more: &[&str]| {
+        let arguments = [&["client", "set", "shop"], more].concat();
+        laptop.run(&arguments).await.err
+    };
+    let said = set(&["--countries", "GB,JE"]).await;
+    assert_eq!(
+        said,
+        "warning: countries: GB leaves out GG, IM, which have its calling code too\n"
+    );
+    assert_eq!(set(&["--countries", "GB,GG,IM,JE"]).await, "");
+    assert_eq!(set(&["--max-price", "0.05"]).await, "");
+    let said = set(&["--countries", "US", "--number-types", "mobile"]).await;
+    assert!(said.contains("US leaves out 24 countries"), "{said}");
+    assert!(said.contains("no number of US is of these types"), "{said}");
+    let (_, error, _) = laptop
+        .refused(&["client", "set", "shop", "--countries", "UK"])
+        .await;
+    assert!(error.to_string().contains("did you mean GB?"), "{error}");
+}
+
+#[tokio::test]
+async fn the_types_of_numbers_are_set_by_options_and_by_a_file() {
+    let laptop = Laptop::start().await;
+    let added = laptop.add_client("shop", &[]).await;
+    let usual = json!(["mobile", "fixed_line_or_mobile"]);
+    assert_eq!(added["number_types"], usual);
+    let set = ["client", "set", "shop", "--number-types", "voip,mobile"];
+    let change = json!([{ "field": "number_types", "old": usual, "new": ["mobile", "voip"] }]);
+    assert_eq!(laptop.json(&set).await["changes"], change);
+    let file = file_of_shop("number_types = ['personal', 'fixed_line']");
+    laptop.applied(&file, &[]).await;
+    let shown = laptop.json(&["client", "show", "shop"]).await;
+    assert_eq!(shown["number_types"], json!(["fixed_line", "personal"]));
+}
+
+#[tokio::test]
+async fn a_sender_that_sns_refuses_is_told_wherever_it_is_set() {
+    let laptop = Laptop::start().await;
+    let (key, _) = laptop.shop(&[]).await;
+    for (name, from) in [("Id", "AB"), ("Code", "123"), ("Number", "123456789012345")] {
+        let add = [
+            "template", "add", "shop", name, "--from", from, "--text", "${code}",
+        ];
+        let added = laptop.json(&add).await;
+        let warning = format!("from {from}: SNS refuses every message from it");
+        let warns = |said: &Value| said["warnings"][0].as_str().unwrap().contains(&warning);
+        assert!(warns(&added), "{added}");
+        assert!(
+            warns(&laptop.json(&["preview", "shop", name]).await),
+            "{name}"
+        );
+        let file = file_of_shop(&format!(
+            "templates = [{{ name = '{name}', from = '{from}', text = '${{code}}!' }}]"
+        ));
+        assert!(warns(&laptop.applied(&file, &[]).await), "{name}");
+        let id = added["template"]["id"].as_str().unwrap();
+        assert_eq!(laptop.ask_cold(&key, id).await, "GENERAL_ERROR", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_break_of_windows_is_a_line_break() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &[]).await;
+    let text = "Your code:\r\n${code}\r\n";
+    let add = ["template", "add", "shop", "Typed", "--from", "Shop"];
+    let typed = [&add[..], &["--text", text.trim_end()]].concat();
+    assert_eq!(laptop.run(&typed).await.code, 0);
+    let piped = [
+        "template", "add", "shop", "Piped", "--from", "Shop", "--text", "-",
+    ];
+    assert_eq!(laptop.run_with(&piped, text).await.code, 0);
+    let file = file_of_shop(
+        "[[clients.shop.templates]]\nname = 'File'\nfrom = 'Shop'\ntext = \"\"\"Your code:\n${code}\"\"\"",
+    );
+    laptop.applied(&file.replace('\n', "\r\n"), &[]).await;
+    let listed = laptop.json(&["template", "list", "shop"]).await;
+    for template in listed["templates"].as_array().unwrap() {
+        assert_eq!(template["text"], "Your code:\n${code}", "{template}");
+    }
+    let preview = nowhere(&["preview", "--json", "--text", text.trim_end()]).await;
+    assert!(!preview.json()["text"].as_str().unwrap().contains('\r'));
 }
 
 #[tokio::test]

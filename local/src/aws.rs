@@ -68,6 +68,8 @@ fn publish(inbox: &Inbox, fields: &BTreeMap<String, String>) -> Result<String, R
             "InvalidParameter",
             "PhoneNumber must be a number in E.164 form",
         ))?;
+    let attributes = attributes(fields);
+    check_sender(&attributes)?;
     let text = field("Message");
     if text.is_empty() || text.chars().count() > MAX_MESSAGE {
         return Err(Refusal::new(
@@ -77,7 +79,35 @@ fn publish(inbox: &Inbox, fields: &BTreeMap<String, String>) -> Result<String, R
     }
     let sms = Sms::compose(text.to_owned())
         .map_err(|_| Refusal::new("InvalidParameter", "Message takes too many parts"))?;
-    Ok(inbox.take(number.expose(), &sms, attributes(fields)))
+    Ok(inbox.take(number.expose(), &sms, attributes))
+}
+
+/// Refuses the senders that SNS does. See
+/// <https://docs.aws.amazon.com/sns/latest/dg/sms_publish-to-phone.html>.
+fn check_sender(attributes: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let fits = |name: &str, fits: fn(&str) -> bool| attributes.get(name).is_none_or(|s| fits(s));
+    let is_id = |id: &str| {
+        (3..=11).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            && id.bytes().any(|byte| byte.is_ascii_alphabetic())
+    };
+    if !fits("AWS.SNS.SMS.SenderID", is_id) {
+        return Err(Refusal::new(
+            "InvalidParameter",
+            "AWS.SNS.SMS.SenderID must have 3 to 11 letters and digits, at least one of them a letter",
+        ));
+    }
+    let is_number = |number: &str| {
+        let digits = number.strip_prefix('+').unwrap_or(number);
+        (5..=14).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if !fits("AWS.MM.SMS.OriginationNumber", is_number) {
+        return Err(Refusal::new(
+            "InvalidParameter",
+            "AWS.MM.SMS.OriginationNumber must have 5 to 14 digits",
+        ));
+    }
+    Ok(())
 }
 
 /// `MessageAttributes.entry.N.Name` and `….Value.StringValue`, put together.
