@@ -464,7 +464,8 @@ impl AwsError {
     }
 
     /// `operation` succeeded by its status, but lacks what was asked for.
-    pub(crate) fn incomplete(operation: &'static str) -> Self {
+    #[must_use]
+    pub fn incomplete(operation: &'static str) -> Self {
         Self::without_answer(operation, AwsErrorKind::Incomplete)
     }
 

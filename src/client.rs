@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::entropy::{self, EntropyError};
@@ -448,6 +449,31 @@ pub struct Profile {
     /// The digests of the recipients that get no SMS and always the same code.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub test_recipients: BTreeSet<String>,
+    /// The operator's change that wrote it; absent: no operator did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+}
+
+/// The id of an operator's change, and the version of the profile that it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Version(Uuid);
+
+impl Version {
+    /// An id that no other change has.
+    ///
+    /// # Errors
+    /// When the operating system's generator fails.
+    pub fn random() -> Result<Self, EntropyError> {
+        let bytes = entropy::bytes()?;
+        Ok(Self(uuid::Builder::from_random_bytes(bytes).into_uuid()))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 fn default_number_types() -> BTreeSet<NumberType> {
@@ -469,6 +495,7 @@ impl Profile {
             limits: Limits::default(),
             prepaid: false,
             test_recipients: BTreeSet::new(),
+            version: None,
         }
     }
 

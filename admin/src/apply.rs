@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use twofa::client::{Client, ClientId, Countries, Profile};
+use twofa::client::{Client, ClientId, Countries, Profile, Version};
+use twofa::store::MAX_ITEMS;
 use twofa::template::TemplateFields;
 
 use crate::cap::CarryOver;
@@ -103,6 +104,8 @@ impl ApplyCommand {
 struct Plan {
     id: ClientId,
     is_new: bool,
+    /// The profile as it was read.
+    old: Option<Profile>,
     profile: Profile,
     changes: Vec<Change>,
     templates: Vec<TemplatePlan>,
@@ -187,6 +190,7 @@ impl Plan {
         Self {
             id,
             is_new,
+            old,
             profile,
             changes,
             templates: planned,
@@ -210,46 +214,91 @@ impl Plan {
     }
 
     /// Writes in an order in which nobody meets a refusal that neither the old nor the new settings
-    /// give. The balance comes first: it is there before functions ask for it, and lifted while those
-    /// that remember the client still do. Limits that leave room for the guesses of all templates,
-    /// before and after, do so in between too if fewer guesses come first and more of them last.
+    /// give. Limits that leave room for the guesses of all templates, before and after, do so in between
+    /// too if fewer guesses come first and more of them last.
     async fn carry_out(&self, place: &Place) -> Result<(), Error> {
-        if let Some(balance) = self.balance {
-            let verifications = place.verifications()?;
-            verifications.set_balance(&self.id, balance.into()).await?;
-        }
         if self.templates_first {
-            self.write_templates(place).await?;
-            self.write_profile(place).await
+            // The profile as it was, until its own turn.
+            let before = self.old.as_ref().unwrap_or(&self.profile);
+            let version = self.write_templates(place, before).await?;
+            self.write_profile(place, version).await?;
         } else {
-            self.write_profile(place).await?;
-            self.write_templates(place).await
-        }
-    }
-
-    async fn write_profile(&self, place: &Place) -> Result<(), Error> {
-        let directory = &place.directory;
-        if self.is_new {
-            if !directory.add_profile(&self.id, &self.profile).await? {
-                return Err(Error::ClientExists(self.id.clone()));
-            }
-        } else if !self.changes.is_empty() {
-            directory.put_profile(&self.id, &self.profile).await?;
+            let version = self.write_profile(place, self.profile.version).await?;
+            let profile = Profile {
+                version,
+                ..self.profile.clone()
+            };
+            self.write_templates(place, &profile).await?;
         }
         Ok(())
     }
 
-    async fn write_templates(&self, place: &Place) -> Result<(), Error> {
-        let directory = &place.directory;
-        for template in &self.templates {
-            if !template.changes.is_empty() {
-                directory.put_template(&self.id, &template.fields).await?;
+    /// Writes the profile over the one of that version, with the balance; returns its new version.
+    async fn write_profile(
+        &self,
+        place: &Place,
+        version: Option<Version>,
+    ) -> Result<Option<Version>, Error> {
+        if self.changes.is_empty() {
+            return Ok(version);
+        }
+        let details = changes_lines(&self.changes, "");
+        let change = place.draft(&self.id, "apply", details).await?;
+        let new = change.version();
+        let profile = Profile {
+            version,
+            ..self.profile.clone()
+        };
+        let mut change = if self.is_new {
+            change.add_profile(&profile)?
+        } else {
+            change.put_profile(&profile)?
+        };
+        if let Some(balance) = self.balance {
+            change = change.set_balance(place.verifications_table()?, balance.into())?;
+        }
+        self.made(place.carry_out(change).await?)?;
+        Ok(Some(new))
+    }
+
+    /// Writes the templates beside that profile; returns its new version.
+    async fn write_templates(
+        &self,
+        place: &Place,
+        profile: &Profile,
+    ) -> Result<Option<Version>, Error> {
+        let changed = self.templates.iter().filter(|t| !t.changes.is_empty());
+        let changed = changed.map(|template| (&template.fields, Some(&template.changes)));
+        let removed = self.removed.iter().map(|fields| (fields, None));
+        let writes: Vec<_> = changed.chain(removed).collect();
+        let mut profile = profile.clone();
+        for writes in writes.chunks(MAX_ITEMS) {
+            let details = writes.iter().flat_map(|(fields, changes)| match changes {
+                Some(changes) => template::recorded(fields, changes),
+                None => vec![format!("template {} ({}) removed", fields.name, fields.id)],
+            });
+            let draft = place.draft(&self.id, "apply", details.collect());
+            let change = draft.await?;
+            let new = change.version();
+            let mut change = change.put_profile(&profile)?;
+            for (fields, changes) in writes {
+                change = match changes {
+                    Some(_) => change.put_template(fields)?,
+                    None => change.remove_template(fields.id)?,
+                };
             }
+            self.made(place.carry_out(change).await?)?;
+            profile.version = Some(new);
         }
-        for template in &self.removed {
-            directory.remove_template(&self.id, template.id).await?;
+        Ok(profile.version)
+    }
+
+    fn made(&self, is_made: bool) -> Result<(), Error> {
+        match is_made {
+            true => Ok(()),
+            false if self.is_new => Err(Error::ClientExists(self.id.clone())),
+            false => Err(Error::Overtaken(self.id.clone())),
         }
-        Ok(())
     }
 }
 

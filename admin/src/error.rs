@@ -11,7 +11,7 @@ use twofa::aws::{AwsError, AwsErrorKind};
 use twofa::client::{ClientId, MAX_KEYS};
 use twofa::entropy::EntropyError;
 use twofa::secret::SecretError;
-use twofa::store::DirectoryError;
+use twofa::store::{ChangeError, DirectoryError};
 
 use crate::cap::Unfinished;
 use crate::place::PlaceError;
@@ -128,6 +128,22 @@ pub(crate) enum Error {
         /// Their ids.
         keys: Vec<String>,
     },
+    /// Another operator changed the client after it was read; nothing more is written.
+    #[error(
+        "another operator changed the client {0} at the same time; look at it and run the command again"
+    )]
+    Overtaken(ClientId),
+    /// A client without a balance cannot be topped up.
+    #[error("the client {0} has no balance; give it one: twofa client set {0} --balance PARTS")]
+    NoBalance(ClientId),
+    /// A client whose keys still open the API.
+    #[error("the client {client} has live keys ({}): revoke them first, or say --yes", .keys.join(", "))]
+    LiveKeys {
+        /// Whose they are.
+        client: ClientId,
+        /// Their ids.
+        keys: Vec<String>,
+    },
     /// A file could not be read.
     #[error("cannot read {}", .path.display())]
     File {
@@ -153,6 +169,9 @@ pub(crate) enum Error {
     /// It is not known where the tables are, or they are out of reach.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// A change failed.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// The directory failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -188,6 +207,10 @@ impl Error {
             Self::ClientExists(_)
             | Self::TemplateExists { .. }
             | Self::TooManyKeys { .. }
+            | Self::Overtaken(_)
+            | Self::NoBalance(_)
+            | Self::LiveKeys { .. }
+            | Self::Change(_)
             | Self::File { .. }
             | Self::Output(_)
             | Self::NotCarriedOver { .. }
@@ -201,7 +224,13 @@ impl Error {
 
     /// What may help.
     pub(crate) fn hint(&self) -> Option<&'static str> {
+        if let Self::Change(ChangeError::Unknown(_)) = self {
+            return Some(
+                "`twofa audit` lists the change if it is made; a key that was not shown must then be revoked",
+            );
+        }
         let (Self::Directory(DirectoryError::Aws(error))
+        | Self::Change(ChangeError::Directory(DirectoryError::Aws(error)))
         | Self::Aws(error)
         | Self::NotCarriedOver {
             source: Unfinished::Aws(error),

@@ -78,6 +78,12 @@ impl NewKey {
         Ok(Self { key, stored })
     }
 
+    /// What is recorded of it.
+    pub(crate) fn detail(&self) -> String {
+        let expires = expiry_of(&self.stored).unwrap_or_else(|| "never".to_owned());
+        format!("key {}: made, expires: {expires}", self.stored.id())
+    }
+
     /// The key for scripts.
     pub(crate) fn json(&self) -> Value {
         json!({
@@ -120,7 +126,12 @@ async fn add(
     }
     let key = NewKey::random(&client.id, expires_at, now)?;
     profile.api_keys.push(key.stored.clone());
-    place.directory.put_profile(&client.id, &profile).await?;
+    let draft = place
+        .draft(&client.id, "key add", vec![key.detail()])
+        .await?;
+    if !place.carry_out(draft.put_profile(&profile)?).await? {
+        return Err(Error::Overtaken(client.id));
+    }
     let text = format!(
         "added a key of the client {}, good within 30 seconds\n{}",
         client.id,
@@ -157,7 +168,11 @@ async fn revoke(
         });
     };
     profile.api_keys = kept;
-    place.directory.put_profile(&client.id, &profile).await?;
+    let details = vec![format!("key {}: revoked", revoked.id())];
+    let draft = place.draft(&client.id, "key revoke", details).await?;
+    if !place.carry_out(draft.put_profile(&profile)?).await? {
+        return Err(Error::Overtaken(client.id));
+    }
     let live = profile.api_keys.iter().any(|key| key.is_live(now));
     let warning = (!live).then(|| {
         format!(

@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 use twofa::clock::Clock;
 
 use crate::apply::ApplyCommand;
+use crate::audit::AuditCommand;
 use crate::client::ClientCommand;
 use crate::error::Error;
 use crate::key::KeyCommand;
@@ -24,6 +25,7 @@ use crate::test_number::TestNumberCommand;
 use crate::usage::UsageCommand;
 
 mod apply;
+mod audit;
 mod cap;
 mod client;
 mod error;
@@ -82,6 +84,7 @@ enum Command {
     TestNumber(TestNumberCommand),
     Usage(UsageCommand),
     Apply(ApplyCommand),
+    Audit(AuditCommand),
     /// Prints the completions of a shell
     #[command(after_help = "Examples:
   twofa completions zsh > ~/.zfunc/_twofa
@@ -129,6 +132,7 @@ async fn run(command: Command, place: &PlaceOptions, progress: Progress) -> Resu
         Command::TestNumber(command) => command.run(&place.open().await?, now).await,
         Command::Usage(command) => command.run(&place.open().await?, now).await,
         Command::Apply(command) => command.run(&place.open().await?, progress).await,
+        Command::Audit(command) => command.run(&place.open().await?).await,
         Command::Completions { shell } => {
             Ok(Report::new(completions(shell), shell.to_string().into()))
         }

@@ -14,11 +14,12 @@ use clap::Args;
 use http::Uri;
 use std::sync::Arc;
 use thiserror::Error;
+use tokio::sync::OnceCell;
 use twofa::aws::{AwsError, Roots, http_client};
-use twofa::client::{Client, ClientId};
-use twofa::clock::Timestamp;
+use twofa::client::{Client, ClientId, Version};
+use twofa::clock::{Clock, Timestamp};
 use twofa::secret::{Secret, Secrets};
-use twofa::store::{Directory, Verifications};
+use twofa::store::{Change, ChangeError, Changes, Directory, Record, Verifications};
 
 use crate::error::Error;
 
@@ -125,10 +126,13 @@ impl PlaceError {
 pub(crate) struct Place {
     /// Clients and templates.
     pub(crate) directory: Directory,
-    verifications: Option<Verifications>,
+    changes: Changes,
+    verifications: Option<(Verifications, String)>,
     secrets: Option<Secrets>,
     /// Who messages come from where a new template does not say.
     pub(crate) default_sender: Option<String>,
+    sts: aws_sdk_sts::Client,
+    caller: OnceCell<String>,
 }
 
 /// The names of what a place has.
@@ -324,12 +328,19 @@ fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
     aws_sdk_dynamodb::Client::from_conf(own.build())
 }
 
+/// What a command misses that works on the other table.
+const NEEDS_VERIFICATIONS: PlaceError = PlaceError::Needs("--verifications-table");
+
 impl Place {
     fn new(tables: &SdkConfig, secrets: &SdkConfig, names: &Names) -> Self {
         let dynamodb = dynamodb(tables);
-        let verifications = names.verifications.as_deref();
+        let verifications = names.verifications.clone();
         Self {
-            verifications: verifications.map(|table| Verifications::new(dynamodb.clone(), table)),
+            changes: Changes::new(dynamodb.clone(), &names.directory),
+            verifications: verifications
+                .map(|table| (Verifications::new(dynamodb.clone(), &table), table)),
+            sts: aws_sdk_sts::Client::new(secrets),
+            caller: OnceCell::new(),
             secrets: names.secret.as_deref().map(|id| {
                 let client = aws_sdk_secretsmanager::Client::new(secrets);
                 Secrets::new(client, id)
@@ -341,8 +352,42 @@ impl Place {
 
     /// Recipients, balances and usage.
     pub(crate) fn verifications(&self) -> Result<&Verifications, PlaceError> {
-        let needed = PlaceError::Needs("--verifications-table");
-        self.verifications.as_ref().ok_or(needed)
+        self.verifications
+            .as_ref()
+            .map(|(table, _)| table)
+            .ok_or(NEEDS_VERIFICATIONS)
+    }
+
+    /// The name of the table of recipients, balances and usage.
+    pub(crate) fn verifications_table(&self) -> Result<&str, PlaceError> {
+        let name = self.verifications.as_ref().map(|(_, name)| name.as_str());
+        name.ok_or(NEEDS_VERIFICATIONS)
+    }
+
+    /// A change of `client` by whoever runs the command, to be recorded as `what` with its `details`.
+    pub(crate) async fn draft(
+        &self,
+        client: &ClientId,
+        what: &str,
+        details: Vec<String>,
+    ) -> Result<Change, Error> {
+        let by = self.caller.get_or_try_init(|| self.ask_caller()).await?;
+        let (id, now) = (Version::random()?, Clock::System.now());
+        let record = Record::new(id, client, now, by, what, details);
+        Ok(self.changes.draft(record))
+    }
+
+    /// Makes a change; `false` when another operator's came before it.
+    pub(crate) async fn carry_out(&self, change: Change) -> Result<bool, ChangeError> {
+        self.changes.carry_out(change).await
+    }
+
+    /// The ARN of whoever runs the command.
+    async fn ask_caller(&self) -> Result<String, AwsError> {
+        const OPERATION: &str = "GetCallerIdentity";
+        let asked = self.sts.get_caller_identity().send().await;
+        let caller = asked.map_err(|error| AwsError::new(OPERATION, &error))?;
+        caller.arn.ok_or_else(|| AwsError::incomplete(OPERATION))
     }
 
     /// The keys that recipients are digested with.

@@ -439,6 +439,7 @@ pub(crate) fn fields(profile: &Profile) -> Vec<Field> {
         limits,
         prepaid,
         test_recipients: _,
+        version: _,
     } = profile;
     let texts = |name, texts: Vec<String>, none: &str| Field {
         name,

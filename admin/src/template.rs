@@ -14,7 +14,7 @@ use crate::error::{Error, Faults, field_at};
 use crate::input;
 use crate::output::{Report, pairs, table};
 use crate::place::Place;
-use crate::settings::{self, Field, changes, changes_json, changes_lines, one_line};
+use crate::settings::{self, Change, Field, changes, changes_json, changes_lines, one_line};
 use crate::text;
 
 /// Adds, shows and changes templates
@@ -138,8 +138,15 @@ impl TemplateCommand {
             Self::Remove { client, template } => {
                 let client = place.client(&client).await?;
                 let template = find(&client, &template)?;
-                let removal = place.directory.remove_template(&client.id, template.id);
-                removal.await?;
+                let details = vec![format!("template {} ({})", template.name, template.id)];
+                let draft = place.draft(&client.id, "template remove", details).await?;
+                let change = draft.put_profile(&client.profile)?;
+                if !place
+                    .carry_out(change.remove_template(template.id)?)
+                    .await?
+                {
+                    return Err(Error::Overtaken(client.id));
+                }
                 let text = format!("removed the template {} ({})", template.name, template.id);
                 let json = json!({ "client": client.id, "removed": template.id });
                 Ok(Report::new(text, json))
@@ -180,7 +187,12 @@ async fn add(
         });
     }
     checked(&fields, &client)?;
-    place.directory.put_template(&client.id, &fields).await?;
+    let details = recorded(&fields, &changes(None, self::fields(&fields)));
+    let draft = place.draft(&client.id, "template add", details).await?;
+    let change = draft.put_profile(&client.profile)?.put_template(&fields)?;
+    if !place.carry_out(change).await? {
+        return Err(Error::Overtaken(client.id));
+    }
     let text = format!(
         "added the template {name} of the client {}\n  id: {template_id}",
         client.id
@@ -218,7 +230,11 @@ async fn set(
     let text = if changed.is_empty() {
         format!("nothing to change at the template {}", old.name)
     } else {
-        place.directory.put_template(&client.id, &new).await?;
+        let draft = place.draft(&client.id, "template set", recorded(&old, &changed));
+        let change = draft.await?.put_profile(&client.profile)?;
+        if !place.carry_out(change.put_template(&new)?).await? {
+            return Err(Error::Overtaken(client.id));
+        }
         let mut lines = vec![format!("changed the template {} ({})", old.name, old.id)];
         lines.extend(changes_lines(&changed, "  "));
         lines.join("\n")
@@ -279,6 +295,13 @@ pub(crate) fn check(fields: &TemplateFields, path: &str, faults: &mut Faults) {
         let code_length = fields.code_length.min(*CODE_LENGTH.end());
         faults.take(field_at(path, "text"), text::check(&parsed, code_length));
     }
+}
+
+/// What is recorded of a template's changes.
+pub(crate) fn recorded(template: &TemplateFields, changes: &[Change]) -> Vec<String> {
+    let mut lines = vec![format!("template {} ({})", template.name, template.id)];
+    lines.extend(changes_lines(changes, "  "));
+    lines
 }
 
 /// The client's template of that id or name.

@@ -99,6 +99,8 @@ enum Fate {
     Made,
     /// It met a transaction.
     Conflict,
+    /// It reaches DynamoDB, and its answer is lost.
+    Lost,
 }
 
 impl Laptop {
@@ -221,7 +223,7 @@ impl Laptop {
         let forward = async move |mut headers: HeaderMap, body: Bytes| {
             let operation = headers["x-amz-target"].to_str().unwrap().to_owned();
             let mut fate = Fate::Made;
-            if ["UpdateItem", "PutItem", "DeleteItem"]
+            if ["UpdateItem", "PutItem", "DeleteItem", "TransactWriteItems"]
                 .iter()
                 .any(|write| operation.ends_with(write))
             {
@@ -230,17 +232,23 @@ impl Laptop {
                 fate = released.await.unwrap();
             }
             match fate {
-                Fate::Made => {
+                Fate::Made | Fate::Lost => {
                     headers.remove("host");
                     let answer = http().post(&url).headers(headers).body(body);
                     let answer = answer.send().await.unwrap();
+                    if matches!(fate, Fate::Lost) {
+                        return (StatusCode::BAD_GATEWAY, "").into_response();
+                    }
                     let status = answer.status();
                     let kind = [(CONTENT_TYPE, answer.headers()[CONTENT_TYPE].clone())];
                     (status, kind, answer.bytes().await.unwrap()).into_response()
                 }
                 Fate::Conflict => {
-                    let kind = "com.amazonaws.dynamodb.v20120810#TransactionConflictException";
-                    let error = json!({ "__type": kind, "message": "" }).to_string();
+                    let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+                    let reasons = json!([{ "Code": "TransactionConflict" }]);
+                    let error =
+                        json!({ "__type": kind, "Message": "", "CancellationReasons": reasons });
+                    let error = error.to_string();
                     (StatusCode::BAD_REQUEST, error).into_response()
                 }
             }
@@ -408,6 +416,7 @@ async fn a_client_is_listed_and_shown() {
         .await;
     let expected = json!({
         "id": "shop", "name": "The Shop", "disabled": [], "countries": ["GB"],
+        "number_types": ["mobile", "fixed_line_or_mobile"],
         "networks": ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"], "max_price": "0.05",
         "limits": {
             "windows": [{ "sends": 1, "seconds": 60 }, { "sends": 4, "seconds": 3600 }],
@@ -416,8 +425,11 @@ async fn a_client_is_listed_and_shown() {
         "prepaid": true, "balance": 12, "keys": [], "test_numbers": 0, "templates": [],
         "warnings": [],
     });
-    assert_eq!(added, expected);
     assert_eq!(laptop.json(&["client", "show", "shop"]).await, expected);
+    let mut with_warning = expected;
+    with_warning["warnings"] =
+        json!(["countries: GB leaves out GG, IM, JE, which have its calling code too"]);
+    assert_eq!(added, with_warning);
 
     let all = laptop.json(&["client", "list"]).await;
     let ids: Vec<_> = all["clients"]
@@ -736,7 +748,10 @@ async fn a_client_is_switched_off_and_on() {
         (401, &json!("CLIENT_DISABLED"))
     );
     let on = laptop.run(&["client", "enable", "shop"]).await;
-    assert_eq!(on.out, "the client shop is off (product)\n");
+    assert_eq!(
+        on.out,
+        "the client shop is off (product) within 30 seconds\n"
+    );
     assert_eq!(on.err, "warning: calls are still refused: off is product\n");
     let on = ["client", "enable", "shop", "--switch", "product"];
     assert_eq!(laptop.json(&on).await["disabled"], json!([]));
@@ -828,11 +843,13 @@ async fn a_balance_that_is_lifted_refuses_nobody() {
                 laptop.ask_cold(&key, &login).await,
             ]
         };
+        // The answer is lost: the change is made, and the command not at its end.
         let between = async |write| {
             if write > 0 {
                 assert_eq!(both().await, BOTH_ACCEPT, "{arguments:?}");
+                return Fate::Made;
             }
-            Fate::Made
+            Fate::Lost
         };
         assert_eq!(laptop.run_between(arguments, input, between).await, 2);
         assert_eq!(both().await, BOTH_ACCEPT, "{arguments:?}");
@@ -847,7 +864,7 @@ async fn a_balance_that_is_lifted_refuses_nobody() {
 }
 
 #[tokio::test]
-async fn a_balance_is_there_before_it_is_asked_for() {
+async fn a_balance_is_there_when_it_is_asked_for() {
     let laptop = Laptop::start().await;
     let (key, login) = laptop.shop(&[]).await;
     let set = ["client", "set", "shop", "--balance", "5"];
@@ -855,12 +872,12 @@ async fn a_balance_is_there_before_it_is_asked_for() {
         assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
         Fate::Made
     };
-    assert_eq!(laptop.run_between(&set, "", between).await, 2);
+    assert_eq!(laptop.run_between(&set, "", between).await, 1);
     assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
     let shown = laptop.json(&["client", "show", "shop"]).await;
     assert_eq!(shown["balance"], 4);
 
-    // A new client has it before it is there itself.
+    // A new client has it once it is there itself.
     let add = [
         "client",
         "add",
@@ -874,7 +891,245 @@ async fn a_balance_is_there_before_it_is_asked_for() {
         assert_eq!(laptop.stored("new").await, "None");
         Fate::Made
     };
-    assert_eq!(laptop.run_between(&add, "", between).await, 2);
+    assert_eq!(laptop.run_between(&add, "", between).await, 1);
+    let shown = laptop.json(&["client", "show", "new"]).await;
+    assert_eq!(shown["balance"], 5);
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_is_lost_is_made_once_and_known() {
+    let laptop = Laptop::start().await;
+    let lost_once = async |write| if write == 0 { Fate::Lost } else { Fate::Made };
+    for arguments in [
+        &[
+            "client",
+            "add",
+            "shop",
+            "--countries",
+            "GB",
+            "--balance",
+            "5",
+            "--with-key",
+        ] as &[&str],
+        &["client", "top-up", "shop", "10"],
+        &["key", "add", "shop"],
+        &["client", "remove", "shop", "--yes"],
+    ] {
+        // That it succeeds, and shows a key it made, is checked at every run.
+        assert_eq!(laptop.run_between(arguments, "", lost_once).await, 2);
+        if arguments[0] == "client" && arguments[1] == "top-up" {
+            let shown = laptop.json(&["client", "show", "shop"]).await;
+            assert_eq!(shown["balance"], 15, "it is added once");
+        }
+    }
+    let changes = laptop.json(&["audit", "shop"]).await["changes"].clone();
+    assert_eq!(changes.as_array().unwrap().len(), 4, "{changes}");
+}
+
+#[tokio::test]
+async fn two_operators_never_overwrite_each_other() {
+    let laptop = Laptop::start().await;
+    laptop.shop(&["--balance", "5"]).await;
+    let template = ["template", "set", "shop", "Login", "--max-attempts", "4"];
+    let file = file_of_shop("name = 'File'");
+    for (nth, (arguments, input)) in [
+        (
+            &["client", "set", "shop", "--per-second", "7"] as &[&str],
+            "",
+        ),
+        (&["client", "set", "shop", "--balance", "none"], ""),
+        (&["client", "disable", "shop"], ""),
+        (&["client", "remove", "shop", "--yes"], ""),
+        (&["key", "add", "shop"], ""),
+        (&template, ""),
+        (&["template", "remove", "shop", "Login"], ""),
+        (&["test-number", "add", "--client", "shop", NUMBER], ""),
+        (&["apply", "-"], &file),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("Faster {nth}");
+        let (address, mut held) = laptop.hold_writes().await;
+        let slow = laptop.run_at(address, arguments, input);
+        let faster = async {
+            let write = held.recv().await.unwrap();
+            let set = ["client", "set", "shop", "--name", &name];
+            assert_eq!(laptop.run(&set).await.code, 0);
+            let _ = write.send(Fate::Made);
+            // What comes after is let through, to be seen if it is written.
+            while let Some(write) = held.recv().await {
+                let _ = write.send(Fate::Made);
+            }
+            std::future::pending::<()>().await;
+        };
+        let ran = tokio::select! {
+            ran = slow => ran,
+            () = faster => panic!("nothing holds the writes"),
+        };
+        assert_eq!(ran.code, 1, "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains("another operator changed"), "{}", ran.err);
+        let shown = laptop.json(&["client", "show", "shop"]).await;
+        assert_eq!(shown["name"], name, "the faster one's");
+        assert_eq!(shown["balance"], 5);
+        assert_eq!(shown["disabled"], json!([]));
+        assert_eq!(shown["limits"]["per_second"], Value::Null);
+        assert_eq!(shown["templates"][0]["max_attempts"], 5);
+        let count = |list: &Value| list.as_array().unwrap().len();
+        assert_eq!(
+            (count(&shown["keys"]), &shown["test_numbers"]),
+            (1, &json!(0))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_top_up_adds_to_what_is_left() {
+    let laptop = Laptop::start().await;
+    let (key, login) = laptop.shop(&["--balance", "1"]).await;
+    assert_eq!(laptop.ask_warm(&key, &login).await, "ACCEPTED");
+    let topped = laptop.json(&["client", "top-up", "shop", "10"]).await;
+    assert_eq!(
+        (&topped["added"], &topped["balance"]),
+        (&json!(10), &json!(10))
+    );
+    let (code, _, _) = laptop.refused(&["client", "top-up", "demo", "10"]).await;
+    assert_eq!(code, 1, "it has no balance");
+    for parts in ["+5", "1.5", "x"] {
+        let ran = laptop.run(&["client", "top-up", "shop", parts]).await;
+        assert_eq!(ran.code, 2, "{parts}");
+    }
+    laptop
+        .json(&["client", "set", "shop", "--balance", "none"])
+        .await;
+    assert_eq!(
+        laptop.refused(&["client", "top-up", "shop", "1"]).await.0,
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_client_is_removed_with_its_templates_and_not_with_live_keys() {
+    let laptop = Laptop::start().await;
+    let (key, login) = laptop.shop(&[]).await;
+    let (code, error, _) = laptop.refused(&["client", "remove", "shop"]).await;
+    assert_eq!(code, 1);
+    assert!(
+        error["error"].as_str().unwrap().contains("live keys"),
+        "{error}"
+    );
+    assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
+
+    let removed = laptop.json(&["client", "remove", "shop", "--yes"]).await;
+    assert_eq!(removed["templates"], 1);
+    assert_eq!(laptop.ask_cold(&key, &login).await, "UNAUTHORIZED");
+    assert_eq!(laptop.refused(&["client", "remove", "shop"]).await.0, 3);
+    // It leaves nothing to a client of the same name.
+    let added = laptop.add_client("shop", &[]).await;
+    assert_eq!(
+        (&added["templates"], &added["keys"]),
+        (&json!([]), &json!([]))
+    );
+    assert_eq!(laptop.run(&["client", "remove", "shop"]).await.code, 0);
+}
+
+#[tokio::test]
+async fn a_client_of_many_templates_is_written_and_removed_in_parts() {
+    let laptop = Laptop::start().await;
+    let template = |n| {
+        format!("[[clients.shop.templates]]\nname = 'T{n}'\nfrom = 'Shop'\ntext = '${{code}}'\n")
+    };
+    let templates: String = (0..120).map(template).collect();
+    let file = file_of_shop(&format!("countries = ['GB']\n{templates}"));
+    assert_eq!(laptop.applied(&file, &[]).await["summary"]["create"], 121);
+    let removed = laptop.json(&["client", "remove", "shop"]).await;
+    assert_eq!(removed["templates"], 120);
+    let id = ClientId::parse("shop").unwrap();
+    assert!(laptop.directory().query(&id).await.unwrap().is_none());
+    laptop.add_client("shop", &[]).await;
+    let shown = laptop.json(&["client", "show", "shop"]).await;
+    assert_eq!(shown["templates"], json!([]));
+}
+
+#[tokio::test]
+async fn every_change_leaves_a_record_of_who_and_what() {
+    let laptop = Laptop::start().await;
+    let (key, login) = laptop.shop(&["--balance", "5"]).await;
+    laptop.send(&key, NUMBER, &login).await;
+    let file = file_of_shop("max_price = '0.05'");
+    laptop.applied(&file, &[]).await;
+    for arguments in [
+        &["client", "set", "shop", "--countries", "GB,IE"] as &[&str],
+        &["client", "top-up", "shop", "7"],
+        &["client", "disable", "shop"],
+        &["client", "enable", "shop"],
+        &["key", "add", "shop"],
+        &["template", "set", "shop", "Login", "--ttl", "60"],
+        &["test-number", "add", "--client", "shop", NUMBER],
+        &["test-number", "remove", "--client", "shop", NUMBER],
+        &["recipient", "unlock", "--client", "shop", NUMBER],
+        &["template", "remove", "shop", "Login"],
+        &["client", "remove", "shop", "--yes"],
+    ] {
+        assert_eq!(laptop.run(arguments).await.code, 0, "{arguments:?}");
+    }
+    // Neither what reads nor what changes nothing.
+    laptop.json(&["client", "show", "demo"]).await;
+    laptop.json(&["client", "enable", "demo"]).await;
+    laptop
+        .run(&["recipient", "unlock", "--client", "demo", NUMBER])
+        .await;
+
+    let shown = laptop.json(&["audit", "shop"]).await;
+    let changes = shown["changes"].as_array().unwrap();
+    let told: Vec<_> = changes
+        .iter()
+        .rev()
+        .map(|c| c["what"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "client add",
+        "template add",
+        "apply",
+        "client set",
+        "client top-up",
+        "client disable",
+        "client enable",
+        "key add",
+        "template set",
+        "test-number add",
+        "test-number remove",
+        "recipient unlock",
+        "template remove",
+        "client remove",
+    ];
+    assert_eq!(told, expected);
+    for change in changes {
+        assert_eq!(change["by"], "arn:aws:iam::000000000000:user/laptop");
+        assert!(
+            change["at"]
+                .as_str()
+                .unwrap()
+                .parse::<jiff::Timestamp>()
+                .is_ok()
+        );
+        assert_ne!(change["details"], json!([]), "{change}");
+    }
+    let set = &changes[changes.len() - 4]["details"];
+    assert_eq!(set, &json!(["countries: GB → GB, IE"]));
+    let text = laptop.run(&["audit", "--limit", "2"]).await.out;
+    let firsts: Vec<_> = text.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert!(
+        firsts.len() == 2 && firsts[0].contains("client remove"),
+        "{text}"
+    );
+    assert_eq!(
+        laptop.json(&["audit"]).await["changes"]
+            .as_array()
+            .unwrap()
+            .len(),
+        14
+    );
 }
 
 #[tokio::test]
@@ -2042,6 +2297,7 @@ fn account(laptop: &Laptop) -> Command {
         .env("AWS_SECRET_ACCESS_KEY", "x")
         .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{dynamodb}"))
         .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", format!("http://{sns}"))
+        .env("AWS_ENDPOINT_URL_STS", format!("http://{sns}"))
         .args(["--region", "eu-west-1", "--json"]);
     command
 }
@@ -2189,11 +2445,14 @@ async fn a_stack_tells_where_everything_is() {
 
 #[tokio::test]
 async fn every_command_has_help_with_examples() {
-    let groups: [(&str, &[&str]); 9] = [
+    let groups: [(&str, &[&str]); 10] = [
         (
             "client",
-            &["add", "list", "show", "set", "disable", "enable"],
+            &[
+                "add", "list", "show", "set", "top-up", "remove", "disable", "enable",
+            ],
         ),
+        ("audit", &[""]),
         ("key", &["add", "revoke"]),
         ("template", &["add", "list", "show", "set", "remove"]),
         ("recipient", &["show", "unlock"]),

@@ -1,5 +1,5 @@
-//! One endpoint for the two services that the laptop answers itself: `Publish` of Amazon SNS, which
-//! fills the inbox, and Secrets Manager.
+//! One endpoint for the services that the laptop answers itself: `Publish` of Amazon SNS, which fills the
+//! inbox, Secrets Manager, and the Security Token Service, which says who calls.
 
 use std::collections::BTreeMap;
 
@@ -42,11 +42,32 @@ async fn dispatch(State(services): State<Services>, headers: HeaderMap, body: By
         let operation = target.strip_prefix("secretsmanager.").unwrap_or_default();
         return services.vault.answer(operation, &body);
     }
-    let fields = form_urlencoded::parse(&body).into_owned().collect();
+    let fields: BTreeMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
+    if fields
+        .get("Action")
+        .is_some_and(|action| action == "GetCallerIdentity")
+    {
+        return caller();
+    }
     match publish(&services.inbox, &fields) {
         Ok(message_id) => published(&message_id),
         Err(refusal) => refusal.into_response(),
     }
+}
+
+/// `GetCallerIdentity` of Security Token Service: whoever sits at the laptop.
+fn caller() -> Response {
+    let call = Uuid::new_v4();
+    xml(
+        StatusCode::OK,
+        &format!(
+            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+             <GetCallerIdentityResult><Arn>arn:aws:iam::000000000000:user/laptop</Arn>\
+             <UserId>laptop</UserId><Account>000000000000</Account></GetCallerIdentityResult>\
+             <ResponseMetadata><RequestId>{call}</RequestId></ResponseMetadata>\
+             </GetCallerIdentityResponse>"
+        ),
+    )
 }
 
 /// `Publish` in the AWS query protocol: the message's id, or SNS's refusal.

@@ -17,7 +17,7 @@ use crate::secret::Digest;
 
 use super::Verifications;
 use super::begin::Charge;
-use super::value::{Item, integer, is_written, number, text};
+use super::value::{Item, integer, number, text};
 
 /// How long a recipient is remembered after the last send: longer than any window or lock.
 pub(super) const KEPT: Duration = Duration::from_hours(30 * 24);
@@ -169,18 +169,6 @@ impl Verifications {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
-    /// Forgets the failures and the sends, on the operator's word.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer.
-    pub async fn unlock(&self, recipient: Digest) -> Result<(), AwsError> {
-        let update = self
-            .update(&self.dynamodb, &recipient_id(&recipient.encode()))
-            .update_expression("REMOVE failed, failed_at, sends")
-            .condition_expression("attribute_exists(id)");
-        is_written(update).await.map(drop)
-    }
-
     /// A recipient as it is: one strongly consistent read.
     ///
     /// # Errors
@@ -189,6 +177,15 @@ impl Verifications {
         let item = self.read(&recipient_id(&recipient.encode())).await?;
         Ok(item.as_ref().map(RecipientState::read).unwrap_or_default())
     }
+}
+
+/// The forgetting of the failures and the sends of a recipient that is remembered.
+pub(super) fn unlocking(table: &str, recipient: Digest) -> UpdateBuilder {
+    Update::builder()
+        .table_name(table)
+        .key("id", text(recipient_id(&recipient.encode())))
+        .update_expression("REMOVE failed, failed_at, sends")
+        .condition_expression("attribute_exists(id)")
 }
 
 const APPEND: &str = "SET #ttl = :ttl, sends = list_append(:sent, if_not_exists(sends, :none))";

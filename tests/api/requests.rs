@@ -135,7 +135,7 @@ async fn a_client_sends_to_the_types_of_numbers_that_it_names() {
     ] {
         let order = json!({ "to": to, "template_id": LOGIN });
         let answer = app.post_as(&key, REQUEST, order).await;
-        assert_eq!(answer.body["error_message"], code, "{to}");
+        assert_eq!(answer.json()["error_message"], code, "{to}");
     }
     let sent: Vec<_> = app.messages().into_iter().map(|m| m.to).collect();
     assert_eq!(sent, [voip, fixed_line]);
