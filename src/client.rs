@@ -109,6 +109,7 @@ impl fmt::Display for ClientId {
 pub struct ApiKey {
     client: ClientId,
     whole: SecretString,
+    digest: KeyDigest,
 }
 
 impl ApiKey {
@@ -122,6 +123,7 @@ impl ApiKey {
         secret_fits.then(|| Self {
             client,
             whole: written.into(),
+            digest: KeyDigest::of(written),
         })
     }
 
@@ -131,9 +133,11 @@ impl ApiKey {
     /// When the operating system's generator fails.
     pub fn random(client: &ClientId) -> Result<Self, EntropyError> {
         let secret = entropy::string(KEY_SECRET_LENGTH, BASE62)?;
+        let whole = format!("{KEY_PREFIX}{client}_{secret}");
         Ok(Self {
             client: client.clone(),
-            whole: format!("{KEY_PREFIX}{client}_{secret}").into(),
+            digest: KeyDigest::of(&whole),
+            whole: whole.into(),
         })
     }
 
@@ -141,6 +145,7 @@ impl ApiKey {
     pub(crate) fn nobodys() -> Self {
         Self {
             client: ClientId::nobody(),
+            digest: KeyDigest::of(""),
             whole: String::new().into(),
         }
     }
@@ -160,7 +165,7 @@ impl ApiKey {
     /// The only form in which a key is stored.
     #[must_use]
     pub fn digest(&self) -> KeyDigest {
-        KeyDigest(Sha256::digest(self.whole.expose_secret()).into())
+        self.digest
     }
 }
 
@@ -169,6 +174,21 @@ impl ApiKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyDigest([u8; 32]);
+
+/// How many digits of its digest name a key to operators.
+pub const KEY_ID_LENGTH: usize = 8;
+
+impl KeyDigest {
+    fn of(key: &str) -> Self {
+        Self(Sha256::digest(key).into())
+    }
+
+    /// What operators and the log call the key: the first eight digits. They tell nothing of it.
+    #[must_use]
+    pub fn id(&self) -> String {
+        HEXLOWER.encode(&self.0[..KEY_ID_LENGTH / 2])
+    }
+}
 
 /// The text is no digest.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -205,10 +225,10 @@ pub struct StoredKey {
 }
 
 impl StoredKey {
-    /// What operators call the key: the first eight digits of its digest.
+    /// What operators call the key; see [`KeyDigest::id`].
     #[must_use]
     pub fn id(&self) -> String {
-        String::from(self.digest)[..8].to_owned()
+        self.digest.id()
     }
 
     /// Whether the key is accepted at `now`.

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use twofa::client::{ApiKey, ClientId, MAX_KEYS, StoredKey};
+use twofa::client::{ApiKey, ClientId, KEY_ID_LENGTH, MAX_KEYS, StoredKey};
 use twofa::clock::Timestamp;
 use twofa::entropy::EntropyError;
 
@@ -10,9 +10,6 @@ use crate::error::{Error, Faults};
 use crate::moment;
 use crate::output::{Report, table};
 use crate::place::Place;
-
-/// How many digits of its digest name a key.
-const ID_LENGTH: usize = 8;
 
 /// Adds and revokes keys
 #[derive(Debug, Subcommand)]
@@ -149,7 +146,7 @@ async fn revoke(
 ) -> Result<Report, Error> {
     let is_hex = |byte: u8| byte.is_ascii_hexdigit();
     // What was typed is not repeated: it may be the key itself.
-    if written.len() < ID_LENGTH || !written.bytes().all(is_hex) {
+    if written.len() < KEY_ID_LENGTH || !written.bytes().all(is_hex) {
         let problem = "must be eight or more hexadecimal digits, as `twofa client show` lists them";
         return Err(Error::invalid("key_id", problem));
     }

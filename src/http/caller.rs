@@ -58,14 +58,23 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let Ok(Now(now)) = Now::from_request_parts(parts, state).await;
+        let span = Span::current();
+        let key = api_key(&parts.headers);
+        if let Some(key) = &key {
+            span.record("key", key.digest().id());
+        }
+        let claimed = key.as_ref().map(|key| key.client().clone());
         // A key that cannot be one takes the same way as one that is not known.
-        let key = api_key(&parts.headers).unwrap_or_else(ApiKey::nobodys);
+        let key = key.unwrap_or_else(ApiKey::nobodys);
         let directory = Directory::from_ref(state);
         let client = timed(Step::Authenticate, directory.client(key.client(), now)).await?;
-        let client = client
-            .filter(|client| client.accepts(&key, now))
-            .ok_or(Failure::Unauthorized(Denial::Unauthorized))?;
-        Span::current().record("client", display(&client.id));
+        let Some(client) = client.filter(|client| client.accepts(&key, now)) else {
+            if let Some(claimed) = claimed {
+                span.record("claimed_client", display(claimed));
+            }
+            return Err(Failure::Unauthorized(Denial::Unauthorized));
+        };
+        span.record("client", display(&client.id));
         let profile = &client.profile;
         if !profile.permits_address(source_address(parts)) {
             return Err(Failure::Unauthorized(Denial::IpNotAllowed));

@@ -30,7 +30,8 @@ pub(super) struct Outcome(pub(super) &'static str);
 /// Gives the call its id, runs it, and writes its line and its metrics.
 ///
 /// The line has `outcome`, `status` and `duration_ms`; its span has `call_id`, `method`, `path` and,
-/// as far as they became known, `client`, `request_id`, `country` and `parts`. The path is that of
+/// as far as they became known, `client`, `key`, `request_id`, `country` and `parts`; `claimed_client` where
+/// the key is not the client's. The path is that of
 /// the route, never the caller's own text.
 pub(super) async fn observe(
     State(metrics): State<Metrics>,
@@ -49,6 +50,8 @@ pub(super) async fn observe(
         method = method(request.method()),
         path,
         client = Empty,
+        claimed_client = Empty,
+        key = Empty,
         request_id = Empty,
         country = Empty,
         parts = Empty,
