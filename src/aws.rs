@@ -387,7 +387,7 @@ fn retries() -> RetryConfig {
 /// It keeps the service's error code and request id and drops the rest of the answer: AWS's
 /// messages repeat phone numbers and attribute names.
 #[derive(Clone, Debug, Error)]
-#[error("{operation} failed: {kind:?} (code {code:?}, AWS request id {aws_request_id:?})")]
+#[error("{operation} failed: {kind:?}{}", self.answered())]
 pub struct AwsError {
     /// The operation, as AWS calls it.
     pub operation: &'static str,
@@ -458,6 +458,19 @@ const THROTTLES: [&str; 8] = [
 ];
 
 impl AwsError {
+    /// The code and the request id, as far as the service told them.
+    fn answered(&self) -> String {
+        let code = self.code.iter().map(|code| format!("code {code}"));
+        let id = self.aws_request_id.iter();
+        let id = id.map(|id| format!("AWS request id {id}"));
+        let told: Vec<_> = code.chain(id).collect();
+        if told.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", told.join(", "))
+        }
+    }
+
     /// `operation` was given up.
     pub(crate) fn timed_out(operation: &'static str) -> Self {
         Self::without_answer(operation, AwsErrorKind::TimedOut)

@@ -48,6 +48,24 @@ where
     Registry::default().with(layer.with_filter(own(level)))
 }
 
+/// A subscriber that writes the product's own warnings to `writer`, without times and colours: for a
+/// command line, whose output others read.
+pub fn plain<W>(writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let layer = layer()
+        .compact()
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(writer);
+    let own = Targets::new()
+        .with_target("twofa", LevelFilter::WARN)
+        .with_target(metrics::TARGET, LevelFilter::OFF);
+    Registry::default().with(layer.with_filter(own))
+}
+
 fn own(level: LevelFilter) -> Targets {
     let others = level.min(LevelFilter::WARN);
     Targets::new()

@@ -74,12 +74,14 @@ impl ApplyCommand {
     /// Carries it out.
     pub(crate) async fn run(self, place: &Place, progress: Progress) -> Result<Report, Error> {
         let mut faults = Faults::default();
-        let entries = file::read(&input::file(&self.file)?, &mut faults)?;
+        let source = input::file(&self.file)?;
+        let entries = file::read(&source, &mut faults)?;
         let mut plans = Vec::new();
         for entry in entries {
             let client = place.directory.query(&entry.id).await?;
             plans.push(Plan::of(entry, client, self.prune_templates, &mut faults));
         }
+        file::tell_lines(&source, &mut faults.0);
         faults.finish(())?;
         if !self.dry_run {
             let mut carry_over = CarryOver::default();
@@ -137,7 +139,7 @@ impl Plan {
         } = entry;
         let is_new = client.is_none();
         if is_new && settings.countries.is_none() {
-            let missing = "must be said for a new client";
+            let missing = "is required for a new client";
             let field = format!("{path}.countries");
             if !faults.0.iter().any(|fault| fault.field == field) {
                 faults.note(field, missing);

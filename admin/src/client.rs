@@ -22,7 +22,7 @@ use crate::template;
 pub(crate) enum ClientCommand {
     /// Adds a client
     ///
-    /// The countries must be said: a list as short as your users' is the best guard against
+    /// The countries are required: a list as short as your users' is the best guard against
     /// artificially inflated traffic.
     #[command(after_help = "Examples:
   twofa client add shop --countries GB,IE --with-key
@@ -159,7 +159,7 @@ async fn add(
     if options.countries.is_none() {
         faults.note(
             "countries",
-            "must be said: --countries GB,IE or, for all, '*'",
+            "is required: --countries GB,IE or, for all, '*'",
         );
     }
     let expires_at = key::expiry(expires, now, &mut faults);
@@ -201,7 +201,13 @@ async fn add(
     if let Some(key) = key {
         json["key"] = key.json();
         text += &key.text();
+    } else {
+        text += &format!("next: twofa key add {}\n", client.id);
     }
+    text += &format!(
+        "next: twofa template add {} Login --from SENDER --text '${{code}} is your code. Never share it.'\n",
+        client.id
+    );
     Ok(Report::new(text, json).warn(warnings(&client.profile)))
 }
 

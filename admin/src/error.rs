@@ -23,6 +23,18 @@ pub(crate) struct Fault {
     pub(crate) field: String,
     /// What is wrong with it.
     pub(crate) problem: String,
+    /// Its line in a file.
+    pub(crate) line: Option<usize>,
+}
+
+impl Fault {
+    fn json(&self) -> Value {
+        let mut json = json!({ "field": self.field, "error": self.problem });
+        if let Some(line) = self.line {
+            json["line"] = json!(line);
+        }
+        json
+    }
 }
 
 /// The path of `field` in what stands at `path`.
@@ -44,6 +56,7 @@ impl Faults {
         self.0.push(Fault {
             field: field.into(),
             problem: problem.to_string(),
+            line: None,
         });
     }
 
@@ -68,9 +81,17 @@ impl Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, Fault { field, problem }) in self.0.iter().enumerate() {
+        for (number, fault) in self.0.iter().enumerate() {
+            let Fault {
+                field,
+                problem,
+                line,
+            } = fault;
             let end = if number == 0 { "" } else { "\n  " };
-            write!(f, "{end}{field}: {problem}")?;
+            let line = line
+                .map(|line| format!("line {line}: "))
+                .unwrap_or_default();
+            write!(f, "{end}{line}{field}: {problem}")?;
         }
         Ok(())
     }
@@ -261,13 +282,14 @@ impl Error {
     /// The error for scripts.
     pub(crate) fn json(&self, causes: &[String]) -> Value {
         let fields = match self {
-            Self::Invalid(faults) => faults
-                .0
-                .iter()
-                .map(|fault| json!({ "field": fault.field, "error": fault.problem }))
-                .collect(),
+            Self::Invalid(faults) => faults.0.iter().map(Fault::json).collect(),
             _ => Vec::new(),
         };
-        json!({ "error": self.to_string(), "fields": fields, "causes": causes })
+        json!({
+            "error": self.to_string(),
+            "fields": fields,
+            "causes": causes,
+            "hint": self.hint(),
+        })
     }
 }

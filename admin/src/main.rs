@@ -6,10 +6,10 @@
 use std::io;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
-use tracing::level_filters::LevelFilter;
 use twofa::clock::Clock;
+use twofa::telemetry;
 
 use crate::apply::ApplyCommand;
 use crate::audit::AuditCommand;
@@ -54,10 +54,10 @@ Examples:
   twofa --local client list
   twofa --stack twofa client add shop --countries GB,IE --with-key
   twofa --stack twofa apply clients.toml --dry-run
-  alias twofa='twofa --stack twofa --region eu-west-1'    # say it once
+  export TWOFA_STACK=twofa AWS_REGION=eu-west-1    # say it once; or TWOFA_LOCAL=1
 
 Exit codes: 0 done, 1 failed, 2 not valid (nothing was written), 3 not found.
-With --json, errors are JSON too, on standard error."
+With --json, errors are JSON too, on standard error, those of usage among them."
 )]
 struct Options {
     /// Print JSON for scripts
@@ -97,14 +97,27 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    let parsed = Options::command().try_get_matches().and_then(|matches| {
+        let mut options = Options::from_arg_matches(&matches)?;
+        options.place.prefer_arguments(&matches);
+        Ok(options)
+    });
     let Options {
         json,
         place,
         command,
-    } = Options::parse();
-    let log = twofa::telemetry::human(LevelFilter::WARN, io::stderr);
-    // Without a log the commands work all the same.
-    let _ = tracing::subscriber::set_global_default(log);
+    } = match parsed {
+        Ok(options) => options,
+        Err(error) => {
+            // It is not parsed: scripts are to find JSON all the same.
+            let as_json = std::env::args().any(|argument| argument == "--json");
+            return output::print_usage(&error, as_json);
+        }
+    };
+    if !json {
+        // Without a log the commands work all the same.
+        let _ = tracing::subscriber::set_global_default(telemetry::plain(io::stderr));
+    }
     let done = match command {
         Command::Completions { shell } => output::say(&completions(shell)),
         command => match run(command, &place, Progress::new(json)).await {

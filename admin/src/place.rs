@@ -10,7 +10,9 @@ use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsP
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_sdk_cloudformation::types::Stack;
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
-use clap::Args;
+use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 use http::Uri;
 use std::sync::Arc;
 use thiserror::Error;
@@ -37,10 +39,10 @@ const ATTEMPTS: u32 = 7;
 #[command(next_help_heading = "Where (one of --local, --stack, --directory-table)")]
 pub(crate) struct PlaceOptions {
     /// Work on this machine's `cargo run`; nothing is sent to AWS
-    #[arg(long, global = true)]
+    #[arg(long, global = true, env = "TWOFA_LOCAL", value_parser = BoolishValueParser::new())]
     local: bool,
     /// Work on the CloudFormation stack of this name: its outputs name tables and secret
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", env = "TWOFA_STACK")]
     stack: Option<String>,
     /// The table of clients and templates, by name or ARN
     #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
@@ -58,10 +60,22 @@ pub(crate) struct PlaceOptions {
     #[arg(long, global = true)]
     profile: Option<String>,
     /// With --local: where DynamoDB listens [default: port 8000 of this machine]
-    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        hide_short_help = true,
+        env = "TWOFA_DYNAMODB_ENDPOINT"
+    )]
     dynamodb_endpoint: Option<String>,
     /// With --local: where SNS and Secrets Manager listen [default: port 4566 of this machine]
-    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        hide_short_help = true,
+        env = "TWOFA_SNS_ENDPOINT"
+    )]
     sns_endpoint: Option<String>,
 }
 
@@ -69,7 +83,9 @@ pub(crate) struct PlaceOptions {
 #[derive(Debug, Error)]
 pub(crate) enum PlaceError {
     /// Nothing was said.
-    #[error("say where: --local, --stack NAME, or --directory-table TABLE")]
+    #[error(
+        "say where: --local, --stack NAME, or --directory-table TABLE; or set TWOFA_STACK or TWOFA_LOCAL"
+    )]
     Nowhere,
     /// Too much was said.
     #[error("--local, --stack and --directory-table exclude each other: say one")]
@@ -144,6 +160,32 @@ struct Names {
 }
 
 impl PlaceOptions {
+    /// Forgets what the environment says of the place where an argument says another one, and what it says
+    /// of the laptop where the place is none.
+    pub(crate) fn prefer_arguments(&mut self, matches: &ArgMatches) {
+        let source = |name: &str| matches.value_source(name);
+        let places = ["local", "stack", "directory_table"];
+        if places
+            .iter()
+            .any(|name| source(name) == Some(ValueSource::CommandLine))
+        {
+            if source("local") == Some(ValueSource::EnvVariable) {
+                self.local = false;
+            }
+            if source("stack") == Some(ValueSource::EnvVariable) {
+                self.stack = None;
+            }
+        }
+        if !self.local {
+            if source("dynamodb_endpoint") == Some(ValueSource::EnvVariable) {
+                self.dynamodb_endpoint = None;
+            }
+            if source("sns_endpoint") == Some(ValueSource::EnvVariable) {
+                self.sns_endpoint = None;
+            }
+        }
+    }
+
     /// Finds the place; on the laptop without a call.
     pub(crate) async fn open(&self) -> Result<Place, PlaceError> {
         let chosen = [

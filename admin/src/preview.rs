@@ -76,7 +76,9 @@ fn render(
     parameters: &BTreeMap<String, String>,
 ) -> Result<Report, Error> {
     let mut faults = Faults::default();
-    let Some(template) = faults.take("text", TemplateText::parse(source)) else {
+    let parsed = TemplateText::parse(source);
+    let parsed = parsed.map_err(|error| text::typed_problem(&error, source));
+    let Some(template) = faults.take("text", parsed) else {
         return Err(Error::Invalid(faults));
     };
     faults.take("text", text::check(&template, length));
@@ -85,7 +87,7 @@ fn render(
         Err(missing) => {
             for name in missing {
                 let field = format!("parameters.{name}");
-                faults.note(field, format!("is missing: --param {name}=VALUE"));
+                faults.note(field, format!("is required: --param {name}=VALUE"));
             }
             String::new()
         }

@@ -166,7 +166,7 @@ async fn add(
     options.from = options.from.or_else(|| place.default_sender.clone());
     for (field, given) in [("from", &options.from), ("text", &options.text)] {
         if given.is_none() {
-            faults.note(field, format!("must be said: --{field}"));
+            faults.note(field, format!("is required: --{field}"));
         }
     }
     let name = faults.take("name", settings::name(name));
@@ -274,6 +274,12 @@ pub(crate) fn stable_id(client: &ClientId, name: &str) -> Option<TemplateId> {
 fn checked(fields: &TemplateFields, client: &Client) -> Result<(), Error> {
     let mut faults = Faults::default();
     check(fields, "", &mut faults);
+    if let Err(error) = TemplateText::parse(&fields.text) {
+        let mut found = faults.0.iter_mut();
+        if let Some(fault) = found.find(|fault| fault.field == "text") {
+            fault.problem = text::typed_problem(&error, &fields.text);
+        }
+    }
     let others = client
         .templates
         .iter()

@@ -7,7 +7,9 @@ use thiserror::Error;
 use twofa::code::Code;
 use twofa::entropy::EntropyError;
 use twofa::sms::{Encoding, Sms, TooManyParts};
-use twofa::template::{DEFAULT_CODE_LENGTH, Sender, Template, TemplateFields, TemplateText};
+use twofa::template::{
+    DEFAULT_CODE_LENGTH, Sender, Template, TemplateFields, TemplateText, TextError,
+};
 
 /// What the code stands in for, as it is written.
 const CODE: &str = "${code}";
@@ -157,6 +159,17 @@ pub(crate) fn warnings(fields: &TemplateFields) -> Vec<String> {
 pub(crate) fn sender_warning(from: &Sender) -> Option<String> {
     let reason = from.refused_by_sns()?;
     Some(format!("from {}: {reason}", from.as_str()))
+}
+
+/// What is wrong with a text of the command line, in words that know of the shell.
+pub(crate) fn typed_problem(error: &TextError, text: &str) -> String {
+    if *error == TextError::Code && !text.contains("${") {
+        format!(
+            "{error}; in double quotes the shell takes ${{code}} away: put the text in single quotes"
+        )
+    } else {
+        error.to_string()
+    }
 }
 
 /// Renders `text` with an example code.

@@ -2173,7 +2173,7 @@ templates = [
     assert!(
         missing
             .err
-            .starts_with("error: cannot read /nowhere/clients.toml\n  because: ")
+            .starts_with("error: cannot read /nowhere/clients.toml\n  caused by: ")
     );
 }
 
@@ -2503,4 +2503,163 @@ async fn shells_complete_the_commands() {
         assert_eq!(script.code, 0);
         assert!(script.out.contains("test-number"), "{shell}");
     }
+}
+
+#[tokio::test]
+async fn faults_of_a_file_have_their_lines_and_what_was_meant() {
+    let laptop = Laptop::start().await;
+    let file = "# A comment.\n[clients.demo]\nmax_prise = '1'\n\n[clients.demo.limits]\n\
+                per_secnd = 5\nmax_failures = 0\n\n[[clients.demo.templates]]\nname = 'A'\n\
+                from = '!'\ntext = 'no code'\n";
+    let ran = laptop.apply(file, &[]).await;
+    let (error, _) = ran.error();
+    let faults = error["fields"].as_array().unwrap();
+    let line = |field: &str| {
+        let mut all = faults.iter();
+        let fault = all.find(|fault| fault["field"] == field).unwrap();
+        (
+            fault["line"].as_u64().unwrap(),
+            fault["error"].as_str().unwrap(),
+        )
+    };
+    let unknown = "is not a known field; did you mean";
+    assert_eq!(
+        line("clients.demo.max_prise"),
+        (3, &*format!("{unknown} max_price?"))
+    );
+    assert_eq!(
+        line("clients.demo.limits.per_secnd"),
+        (6, &*format!("{unknown} per_second?"))
+    );
+    assert_eq!(line("clients.demo.limits.max_failures").0, 7);
+    assert_eq!(line("clients.demo.templates[0].from").0, 11);
+    assert_eq!(line("clients.demo.templates[0].text").0, 12);
+    let said = laptop.run_with(&["apply", "-"], file).await.err;
+    assert!(said.contains("line 3: clients.demo.max_prise: "), "{said}");
+    // What is not there has the line of what it should be in.
+    let ran = laptop
+        .apply(
+            "\n[clients.demo]\nlimits = { windows = [{ sends = 1 }] }",
+            &[],
+        )
+        .await;
+    assert_eq!(ran.error().0["fields"][0]["line"], 3);
+    let ran = laptop.apply("\n\n[clients", &[]).await;
+    assert_eq!(ran.error().0["fields"][0]["line"], 3);
+}
+
+#[tokio::test]
+async fn scripts_get_json_of_every_error() {
+    for (arguments, field) in [
+        (
+            &["client", "set", "shop", "--nothing", "5", "--json"] as &[&str],
+            Some("nothing"),
+        ),
+        (
+            &["--json", "client", "set", "shop", "--max-failures", "x"],
+            Some("max_failures"),
+        ),
+        (&["client", "add", "--json"], Some("client")),
+        (&["client", "--json"], None),
+        (&["nothing", "--json"], None),
+    ] {
+        let ran = nowhere(arguments).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}");
+        let (error, fields) = ran.error();
+        assert_eq!(
+            fields.first().map(String::as_str),
+            field,
+            "{arguments:?}: {error}"
+        );
+        assert_ne!(error["error"], "", "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn people_get_plain_words() {
+    // A service that answers nonsense, so that there is a cause and no code.
+    let app = Router::new().fallback(async || (StatusCode::INTERNAL_SERVER_ERROR, ""));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let list = [
+        "client",
+        "show",
+        "shop",
+        "--local",
+        "--dynamodb-endpoint",
+        &endpoint,
+    ];
+    let said = nowhere(&list).await.err;
+    for rust in ["None", "Some(", "\u{1b}", "WARN", "aws_"] {
+        assert!(!said.contains(rust), "{rust}: {said}");
+    }
+    assert_eq!(said, "error: Query failed: Faulted\n");
+
+    let laptop = Laptop::start().await;
+    let said = laptop.run(&["client", "add", "shop"]).await.err;
+    assert!(said.contains("countries: is required"), "{said}");
+    let added = laptop
+        .run(&["client", "add", "shop", "--countries", "DE"])
+        .await
+        .out;
+    assert!(added.contains("next: twofa key add shop\n"), "{added}");
+    assert!(
+        added.contains("next: twofa template add shop Login "),
+        "{added}"
+    );
+}
+
+#[tokio::test]
+async fn a_code_that_the_shell_took_away_is_explained() {
+    let laptop = Laptop::start().await;
+    let eaten = " is your code.";
+    let add = [
+        "template", "add", "demo", "New", "--from", "Shop", "--text", eaten,
+    ];
+    let set = ["template", "set", "demo", "Login", "--text", eaten];
+    for arguments in [&add[..], &set, &["preview", "--text", eaten]] {
+        let (code, error, fields) = laptop.refused(arguments).await;
+        assert_eq!((code, &*fields), (2, &["text".to_owned()][..]));
+        assert!(error.to_string().contains("single quotes"), "{error}");
+    }
+    let twice = ["preview", "--text", "${code} ${code}"];
+    let (_, error, _) = laptop.refused(&twice).await;
+    assert!(!error.to_string().contains("single quotes"), "{error}");
+}
+
+#[tokio::test]
+async fn the_environment_says_the_place_and_an_argument_another_one() {
+    let laptop = Laptop::start().await;
+    let Addresses { dynamodb, sns, .. } = laptop.cloud.addresses;
+    let with = async |variables: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = program();
+        command.env("TWOFA_DYNAMODB_ENDPOINT", format!("http://{dynamodb}"));
+        command.env("TWOFA_SNS_ENDPOINT", format!("http://{sns}"));
+        command.envs(variables.iter().copied()).args(arguments);
+        run(command, "").await
+    };
+    let list = ["client", "list"];
+    for yes in ["1", "true"] {
+        let ran = with(&[("TWOFA_LOCAL", yes)], &list).await;
+        assert_eq!(ran.code, 0, "{}", ran.err);
+    }
+    assert!(with(&[], &list).await.err.contains("TWOFA_STACK"));
+    let local = ["client", "list", "--local"];
+    let ran = with(&[("TWOFA_STACK", "x")], &local).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    // It goes to the stack: no region is known.
+    for (variables, arguments) in [
+        (&[("TWOFA_STACK", "x")] as &[_], &list[..]),
+        (&[("TWOFA_LOCAL", "1")], &["client", "list", "--stack", "x"]),
+    ] {
+        let ran = with(variables, arguments).await;
+        assert!(
+            ran.err.starts_with("error: there is no AWS region"),
+            "{}",
+            ran.err
+        );
+    }
+    let both = [("TWOFA_LOCAL", "1"), ("TWOFA_STACK", "x")];
+    assert!(with(&both, &list).await.err.contains("exclude each other"));
 }
