@@ -32,6 +32,7 @@ use crate::{template, text};
 #[command(after_help = "Examples:
   twofa apply clients.toml --dry-run
   twofa apply clients.toml
+  twofa apply clients.toml --dry-run --exit-code    # 4: somebody changed something by hand
   twofa apply clients.toml --prune-templates --json | jq .summary
 
 The file:
@@ -51,6 +52,10 @@ The file:
   per_second = 50                   # or 'none'
   per_day = 100000                  # or 'none'
 
+  [[clients.shop.keys]]             # only of a client that is new: as `export` writes them
+  digest = '64 hexadecimal digits: the SHA-256 of the key'
+  created_at = '2030-01-31T00:00:00Z'
+
   [[clients.shop.templates]]
   name = 'Login'
   from = 'Shop'
@@ -68,6 +73,9 @@ pub(crate) struct ApplyCommand {
     /// Remove the templates of the file's clients that the file does not name
     #[arg(long)]
     prune_templates: bool,
+    /// With --dry-run: exit with 4 when the stack is not as the file says
+    #[arg(long, requires = "dry_run")]
+    exit_code: bool,
 }
 
 impl ApplyCommand {
@@ -98,9 +106,18 @@ impl ApplyCommand {
             }
             carry_over.carry_out(place, progress).await?;
         }
-        Ok(report(&plans, self.dry_run))
+        let report = report(&plans, self.dry_run);
+        let differs = plans.iter().any(Plan::has_changes);
+        Ok(if self.exit_code && differs {
+            report.exit(DIFFERS)
+        } else {
+            report
+        })
     }
 }
+
+/// The exit code that says that a file and a stack differ.
+const DIFFERS: u8 = 4;
 
 /// What is to be done to a client.
 struct Plan {
@@ -135,6 +152,7 @@ impl Plan {
             id,
             path,
             settings,
+            keys,
             templates,
         } = entry;
         let is_new = client.is_none();
@@ -156,7 +174,10 @@ impl Plan {
             let countries = settings.countries.clone().unwrap_or(Countries::All);
             Profile::new(id.as_str(), countries)
         });
-        let profile = settings.applied_to(base);
+        let mut profile = settings.applied_to(base);
+        if is_new {
+            profile.api_keys = keys;
+        }
         let was_prepaid = old.as_ref().is_some_and(|old| old.prepaid);
         let balance = match (was_prepaid, profile.prepaid) {
             (false, true) => Some(Bound::At(0)),
@@ -244,7 +265,11 @@ impl Plan {
         if self.changes.is_empty() {
             return Ok(version);
         }
-        let details = changes_lines(&self.changes, "");
+        let mut details = changes_lines(&self.changes, "");
+        if self.is_new {
+            let keys = self.profile.api_keys.iter();
+            details.extend(keys.map(|key| format!("key {}: from the file", key.id())));
+        }
         let change = place.draft(&self.id, "apply", details).await?;
         let new = change.version();
         let profile = Profile {
@@ -423,7 +448,7 @@ fn report(plans: &[Plan], dry_run: bool) -> Report {
             lines.push(format!("  template {name} ({uuid}): remove"));
             templates.push(json!({ "id": uuid, "name": name, "action": "remove", "changes": [] }));
         }
-        if plan.is_new {
+        if plan.is_new && plan.profile.api_keys.is_empty() {
             warnings.push(format!("{id} is new and has no key: twofa key add {id}"));
         }
         if plan.changes.iter().any(Change::is_of_numbers) {

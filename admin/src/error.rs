@@ -165,6 +165,9 @@ pub(crate) enum Error {
         /// Their ids.
         keys: Vec<String>,
     },
+    /// SNS did not take a test message, or may have.
+    #[error("SNS did not take the message, or its answer is lost")]
+    NotSent(#[source] AwsError),
     /// A file could not be read.
     #[error("cannot read {}", .path.display())]
     File {
@@ -232,6 +235,7 @@ impl Error {
             | Self::NoBalance(_)
             | Self::LiveKeys { .. }
             | Self::Change(_)
+            | Self::NotSent(_)
             | Self::File { .. }
             | Self::Output(_)
             | Self::NotCarriedOver { .. }
@@ -253,6 +257,7 @@ impl Error {
         let (Self::Directory(DirectoryError::Aws(error))
         | Self::Change(ChangeError::Directory(DirectoryError::Aws(error)))
         | Self::Aws(error)
+        | Self::NotSent(error)
         | Self::NotCarriedOver {
             source: Unfinished::Aws(error),
             ..
@@ -272,7 +277,10 @@ impl Error {
             (_, Some("ResourceNotFoundException")) => {
                 Some("there is no such table or secret in that account and region")
             }
-            (_, Some("AccessDeniedException")) => {
+            (_, Some("InvalidParameter")) => {
+                Some("SNS refuses the sender or the number; `twofa doctor` looks at both")
+            }
+            (_, Some("AccessDeniedException" | "AuthorizationError")) => {
                 Some("the credentials do not permit it; see --profile")
             }
             _ => None,

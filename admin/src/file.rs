@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
-use twofa::client::{ClientId, Window};
+use twofa::client::{ClientId, KeyDigest, MAX_KEYS, StoredKey, Window};
+use twofa::clock::Timestamp;
 use twofa::template::TemplateId;
 
 use crate::error::{Error, Fault, Faults};
 use crate::input;
+use crate::moment;
 use crate::settings::{self, Bound, Settings};
 
 /// From which likeness on a field is taken for another one misspelt; clap's own.
@@ -23,6 +25,8 @@ pub(crate) struct ClientEntry {
     pub(crate) path: String,
     /// What the file says of it.
     pub(crate) settings: Settings,
+    /// Its keys, for a client that is new.
+    pub(crate) keys: Vec<StoredKey>,
     /// Its templates.
     pub(crate) templates: Vec<TemplateEntry>,
 }
@@ -142,7 +146,15 @@ fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -
     };
     let limits = reader.table("limits");
     let templates = reader.tables("templates");
+    let keys = reader.tables("keys");
     reader.finish();
+    let keys = keys.into_iter().flatten();
+    let keys: Vec<_> = keys
+        .filter_map(|(path, table)| stored_key(path, table, faults))
+        .collect();
+    if keys.len() > MAX_KEYS {
+        faults.note(join(&path, "keys"), format!("must be at most {MAX_KEYS}"));
+    }
     if let Some((path, limits)) = limits {
         let mut reader = Reader::new(path, limits, faults);
         settings.max_failures = reader.integer("max_failures");
@@ -169,8 +181,24 @@ fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -
         id,
         path,
         settings,
+        keys,
         templates,
     }
+}
+
+fn stored_key(path: String, table: Table, faults: &mut Faults) -> Option<StoredKey> {
+    let mut reader = Reader::new(path, table, faults);
+    let digest = reader.text("digest", KeyDigest::try_from);
+    let created_at = reader.text("created_at", |text| moment::any(&text));
+    let expires_at = reader.text("expires_at", |text| moment::any(&text));
+    reader.require("digest", digest.is_some());
+    reader.require("created_at", created_at.is_some());
+    reader.finish();
+    Some(StoredKey {
+        digest: digest?,
+        created_at: created_at?.as_millis(),
+        expires_at: expires_at.map(Timestamp::as_millis),
+    })
 }
 
 fn window(path: String, table: Table, faults: &mut Faults) -> Option<Window> {

@@ -210,6 +210,15 @@ pub(crate) fn describe(key: &StoredKey, now: Timestamp) -> Value {
     })
 }
 
+/// A key for a file: its digest and its times.
+pub(crate) fn exported(key: &StoredKey) -> Value {
+    json!({
+        "digest": String::from(key.digest),
+        "created_at": moment::shown(Timestamp::from_millis(key.created_at)),
+        "expires_at": expiry_of(key),
+    })
+}
+
 /// Keys for people.
 pub(crate) fn table_of(keys: &[StoredKey], now: Timestamp) -> String {
     let row = |key: &StoredKey| {

@@ -14,12 +14,15 @@ use twofa::telemetry;
 use crate::apply::ApplyCommand;
 use crate::audit::AuditCommand;
 use crate::client::ClientCommand;
+use crate::doctor::DoctorCommand;
 use crate::error::Error;
+use crate::export::ExportCommand;
 use crate::key::KeyCommand;
 use crate::output::{Progress, Report};
 use crate::place::PlaceOptions;
 use crate::preview::PreviewCommand;
 use crate::recipient::RecipientCommand;
+use crate::send_test::SendTestCommand;
 use crate::template::TemplateCommand;
 use crate::test_number::TestNumberCommand;
 use crate::usage::UsageCommand;
@@ -28,7 +31,9 @@ mod apply;
 mod audit;
 mod cap;
 mod client;
+mod doctor;
 mod error;
+mod export;
 mod file;
 mod input;
 mod key;
@@ -37,6 +42,7 @@ mod output;
 mod place;
 mod preview;
 mod recipient;
+mod send_test;
 mod settings;
 mod template;
 mod test_number;
@@ -56,7 +62,7 @@ Examples:
   twofa --stack twofa apply clients.toml --dry-run
   export TWOFA_STACK=twofa AWS_REGION=eu-west-1    # say it once; or TWOFA_LOCAL=1
 
-Exit codes: 0 done, 1 failed, 2 not valid (nothing was written), 3 not found.
+Exit codes: 0 done, 1 failed, 2 not valid (nothing was written), 3 not found, 4 differs (apply).
 With --json, errors are JSON too, on standard error, those of usage among them."
 )]
 struct Options {
@@ -84,7 +90,10 @@ enum Command {
     TestNumber(TestNumberCommand),
     Usage(UsageCommand),
     Apply(ApplyCommand),
+    Export(ExportCommand),
     Audit(AuditCommand),
+    Doctor(DoctorCommand),
+    SendTest(SendTestCommand),
     /// Prints the completions of a shell
     #[command(after_help = "Examples:
   twofa completions zsh > ~/.zfunc/_twofa
@@ -119,14 +128,16 @@ async fn main() -> ExitCode {
         let _ = tracing::subscriber::set_global_default(telemetry::plain(io::stderr));
     }
     let done = match command {
-        Command::Completions { shell } => output::say(&completions(shell)),
+        Command::Completions { shell } => {
+            output::say(&completions(shell)).map(|()| ExitCode::SUCCESS)
+        }
         command => match run(command, &place, Progress::new(json)).await {
             Ok(report) => report.print(json),
             Err(error) => Err(error),
         },
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             output::print_error(&error, json);
             error.exit_code()
@@ -145,7 +156,10 @@ async fn run(command: Command, place: &PlaceOptions, progress: Progress) -> Resu
         Command::TestNumber(command) => command.run(&place.open().await?, now).await,
         Command::Usage(command) => command.run(&place.open().await?, now).await,
         Command::Apply(command) => command.run(&place.open().await?, progress).await,
+        Command::Export(command) => command.run(&place.open().await?).await,
         Command::Audit(command) => command.run(&place.open().await?).await,
+        Command::Doctor(command) => command.run(&place.open().await?, now).await,
+        Command::SendTest(command) => command.run(&place.open().await?).await,
         Command::Completions { shell } => {
             Ok(Report::new(completions(shell), shell.to_string().into()))
         }

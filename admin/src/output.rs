@@ -19,6 +19,8 @@ pub(crate) struct Report {
     pub(crate) json: Value,
     /// What is done, and yet worth a second thought.
     pub(crate) warnings: Vec<String>,
+    /// The exit code.
+    pub(crate) code: u8,
 }
 
 impl Report {
@@ -28,7 +30,14 @@ impl Report {
             text: text.into(),
             json,
             warnings: Vec::new(),
+            code: 0,
         }
+    }
+
+    /// The same with an exit code other than 0.
+    pub(crate) fn exit(mut self, code: u8) -> Self {
+        self.code = code;
+        self
     }
 
     /// The same with `warnings`.
@@ -39,17 +48,18 @@ impl Report {
 
     /// Writes it: the result to standard output, warnings to standard error, or all of it as JSON to
     /// standard output.
-    pub(crate) fn print(mut self, as_json: bool) -> Result<(), Error> {
+    pub(crate) fn print(mut self, as_json: bool) -> Result<ExitCode, Error> {
+        let code = ExitCode::from(self.code);
         if !as_json {
             for warning in &self.warnings {
                 complain(&format!("warning: {warning}\n"));
             }
-            return say(&self.text);
+            return say(&self.text).map(|()| code);
         }
         if let Value::Object(fields) = &mut self.json {
             fields.insert("warnings".to_owned(), json!(self.warnings));
         }
-        say(&format!("{:#}", self.json))
+        say(&format!("{:#}", self.json)).map(|()| code)
     }
 }
 

@@ -149,6 +149,16 @@ pub(crate) struct Place {
     pub(crate) default_sender: Option<String>,
     sts: aws_sdk_sts::Client,
     caller: OnceCell<String>,
+    /// DynamoDB itself, to look at the tables.
+    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+    /// The name of the directory.
+    pub(crate) directory_table: String,
+    /// SNS, to send a test and to look at the account's settings.
+    pub(crate) sns: aws_sdk_sns::Client,
+    /// The region.
+    pub(crate) region: String,
+    /// The topic that the alarms are published to, where a stack tells it.
+    pub(crate) alarm_topic: Option<String>,
 }
 
 /// The names of what a place has.
@@ -157,6 +167,7 @@ struct Names {
     verifications: Option<String>,
     secret: Option<String>,
     default_sender: Option<String>,
+    alarm_topic: Option<String>,
 }
 
 impl PlaceOptions {
@@ -210,6 +221,7 @@ impl PlaceOptions {
                 verifications: self.verifications_table.clone(),
                 secret: self.secret.clone(),
                 default_sender: None,
+                alarm_topic: None,
             },
             (None, None) => return Err(PlaceError::Nowhere),
         };
@@ -259,6 +271,7 @@ impl PlaceOptions {
             verifications: Some(verifications),
             secret: Some(secret),
             default_sender: None,
+            alarm_topic: None,
         };
         Ok(Place::new(
             &laptop_config(dynamodb),
@@ -356,6 +369,7 @@ async fn outputs(config: &SdkConfig, stack: &str) -> Result<Names, PlaceError> {
         verifications: Some(output("VerificationsTable")?),
         secret: Some(output("SecretArn")?),
         default_sender: output("DefaultSenderId").ok(),
+        alarm_topic: output("AlarmTopic").ok(),
     })
 }
 
@@ -381,6 +395,14 @@ impl Place {
             changes: Changes::new(dynamodb.clone(), &names.directory),
             verifications: verifications
                 .map(|table| (Verifications::new(dynamodb.clone(), &table), table)),
+            dynamodb: dynamodb.clone(),
+            directory_table: names.directory.clone(),
+            sns: twofa::aws::sns(secrets),
+            region: secrets
+                .region()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            alarm_topic: names.alarm_topic.clone(),
             sts: aws_sdk_sts::Client::new(secrets),
             caller: OnceCell::new(),
             secrets: names.secret.as_deref().map(|id| {
@@ -413,7 +435,7 @@ impl Place {
         what: &str,
         details: Vec<String>,
     ) -> Result<Change, Error> {
-        let by = self.caller.get_or_try_init(|| self.ask_caller()).await?;
+        let by = self.caller().await?;
         let (id, now) = (Version::random()?, Clock::System.now());
         let record = Record::new(id, client, now, by, what, details);
         Ok(self.changes.draft(record))
@@ -425,6 +447,11 @@ impl Place {
     }
 
     /// The ARN of whoever runs the command.
+    pub(crate) async fn caller(&self) -> Result<&str, AwsError> {
+        let caller = self.caller.get_or_try_init(|| self.ask_caller()).await?;
+        Ok(caller)
+    }
+
     async fn ask_caller(&self) -> Result<String, AwsError> {
         const OPERATION: &str = "GetCallerIdentity";
         let asked = self.sts.get_caller_identity().send().await;

@@ -82,16 +82,7 @@ fn render(
         return Err(Error::Invalid(faults));
     };
     faults.take("text", text::check(&template, length));
-    let rendered = match text::render(&template, length, parameters)? {
-        Ok(rendered) => rendered,
-        Err(missing) => {
-            for name in missing {
-                let field = format!("parameters.{name}");
-                faults.note(field, format!("is required: --param {name}=VALUE"));
-            }
-            String::new()
-        }
-    };
+    let rendered = fill(&template, length, parameters, &mut faults)?;
     faults.finish(())?;
     let size = measure(&rendered).map_err(|error| Error::invalid("text", error))?;
     let encoding = match size.encoding {
@@ -117,8 +108,27 @@ fn render(
     Ok(Report::new(text, json).warn(warnings))
 }
 
+/// The text with an example code and the parameters; the placeholders without a value are noted.
+pub(crate) fn fill(
+    template: &TemplateText,
+    length: u8,
+    parameters: &BTreeMap<String, String>,
+    faults: &mut Faults,
+) -> Result<String, Error> {
+    match text::render(template, length, parameters)? {
+        Ok(rendered) => Ok(rendered),
+        Err(missing) => {
+            for name in missing {
+                let field = format!("parameters.{name}");
+                faults.note(field, format!("is required: --param {name}=VALUE"));
+            }
+            Ok(String::new())
+        }
+    }
+}
+
 /// `name=value`, each name once; as in a request, no control characters.
-fn parameters(written: &[String], faults: &mut Faults) -> BTreeMap<String, String> {
+pub(crate) fn parameters(written: &[String], faults: &mut Faults) -> BTreeMap<String, String> {
     let mut parameters = BTreeMap::new();
     for pair in written {
         let Some((name, value)) = pair.split_once('=') else {

@@ -18,7 +18,7 @@ use crate::output::listed;
 const LONGEST_NAME: usize = 100;
 
 /// What takes a limit away.
-const NONE: &str = "none";
+pub(crate) const NONE: &str = "none";
 
 /// What stands for every country or network.
 const ANY: &str = "*";

@@ -2127,7 +2127,7 @@ templates = [
     let mut expected = [
         "colour",
         "clients.\"Not An Id\"",
-        "clients.demo.keys",
+        "clients.demo.keys[0]",
         "clients.demo.countries",
         "clients.demo.networks",
         "clients.demo.max_price",
@@ -2298,6 +2298,7 @@ fn account(laptop: &Laptop) -> Command {
         .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{dynamodb}"))
         .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", format!("http://{sns}"))
         .env("AWS_ENDPOINT_URL_STS", format!("http://{sns}"))
+        .env("AWS_ENDPOINT_URL_SNS", format!("http://{sns}"))
         .args(["--region", "eu-west-1", "--json"]);
     command
 }
@@ -2381,6 +2382,7 @@ async fn cloud_formation() -> SocketAddr {
                 ("VerificationsTable", VERIFICATIONS_TABLE),
                 ("SecretArn", SECRET),
                 ("DefaultSenderId", "Stacked"),
+                ("AlarmTopic", "arn:aws:sns:eu-west-1:000000000000:alarms"),
             ];
             ours.map(output).concat()
         } else if body.contains("StackName=other") {
@@ -2431,6 +2433,14 @@ async fn a_stack_tells_where_everything_is() {
         let added = stack("ours", &add).await;
         assert_eq!(added.json()["template"]["from"], expected, "{}", added.err);
     }
+    let doctor = stack("ours", &["doctor"]).await;
+    assert_eq!(doctor.code, 0, "{}", doctor.err);
+    let checks = doctor.json()["checks"].clone();
+    let alarms = checks.as_array().unwrap().last().unwrap();
+    assert_eq!(
+        alarms,
+        &json!({ "check": "alarms", "state": "warning", "detail": "nobody is subscribed to them" })
+    );
     let ran = stack("none", &["client", "list"]).await;
     assert_eq!(ran.code, 3);
     assert!(ran.err.contains("there is no stack none"), "{}", ran.err);
@@ -2445,7 +2455,7 @@ async fn a_stack_tells_where_everything_is() {
 
 #[tokio::test]
 async fn every_command_has_help_with_examples() {
-    let groups: [(&str, &[&str]); 10] = [
+    let groups: [(&str, &[&str]); 13] = [
         (
             "client",
             &[
@@ -2453,6 +2463,9 @@ async fn every_command_has_help_with_examples() {
             ],
         ),
         ("audit", &[""]),
+        ("export", &[""]),
+        ("doctor", &[""]),
+        ("send-test", &[""]),
         ("key", &["add", "revoke"]),
         ("template", &["add", "list", "show", "set", "remove"]),
         ("recipient", &["show", "unlock"]),
@@ -2662,4 +2675,188 @@ async fn the_environment_says_the_place_and_an_argument_another_one() {
     }
     let both = [("TWOFA_LOCAL", "1"), ("TWOFA_STACK", "x")];
     assert!(with(&both, &list).await.err.contains("exclude each other"));
+}
+
+#[tokio::test]
+async fn an_export_is_what_apply_reads() {
+    let laptop = Laptop::start().await;
+    laptop.applied(FILE, &[]).await;
+    let added = laptop
+        .add_client(
+            "odd",
+            &["--with-key", "--expires", "90d", "--networks", "10.0.0.0/8"],
+        )
+        .await;
+    laptop
+        .add_template("odd", "It's \"x\"", "Line 1\n\\ ${code} \'\'\' é")
+        .await;
+    laptop
+        .json(&["client", "disable", "odd", "--switch", "product"])
+        .await;
+    let export = laptop.run(&["export"]).await.out;
+    let again = laptop.applied(&export, &["--dry-run", "--exit-code"]).await;
+    let summary = &again["summary"];
+    assert_eq!(
+        (&summary["create"], &summary["change"]),
+        (&json!(0), &json!(0))
+    );
+    assert_eq!(again["warnings"], json!([]));
+
+    // Elsewhere it makes the same clients, and their keys open the API.
+    let elsewhere = Laptop::start().await;
+    elsewhere.applied(&export, &[]).await;
+    let show = ["client", "show", "odd"];
+    assert_eq!(elsewhere.json(&show).await, laptop.json(&show).await);
+    let said = elsewhere.run(&["export"]).await.out;
+    assert_eq!(said, export);
+    let (status, _) = elsewhere.call(&key_of(&added), "request", &json!({})).await;
+    assert_eq!(status, 401, "it is switched off");
+    elsewhere
+        .json(&["client", "enable", "odd", "--switch", "product"])
+        .await;
+    // A key that was revoked does not come back by the file.
+    let id = added["key"]["id"].as_str().unwrap();
+    assert_eq!(elsewhere.run(&["key", "revoke", "odd", id]).await.code, 0);
+    elsewhere.applied(&export, &[]).await;
+    assert_eq!(elsewhere.json(&show).await["keys"], json!([]));
+
+    let one = laptop.run(&["export", "odd"]).await.out;
+    assert!(
+        one.contains("[clients.odd]") && !one.contains("clients.shop"),
+        "{one}"
+    );
+    assert_eq!(laptop.refused(&["export", "nobody"]).await.0, 3);
+}
+
+#[tokio::test]
+async fn a_drift_has_an_exit_code() {
+    let laptop = Laptop::start().await;
+    laptop.applied(FILE, &[]).await;
+    let drift = ["apply", "-", "--dry-run", "--exit-code"];
+    assert_eq!(laptop.run_with(&drift, FILE).await.code, 0);
+    laptop
+        .json(&["client", "set", "shop", "--per-second", "9"])
+        .await;
+    let ran = laptop.run_with(&drift, FILE).await;
+    assert_eq!(ran.code, 4);
+    assert!(ran.out.contains("limits.per_second: 9 → 50"), "{}", ran.out);
+    assert_eq!(
+        laptop
+            .run_with(&["apply", "-", "--exit-code"], FILE)
+            .await
+            .code,
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_doctor_looks_at_all_that_a_message_needs() {
+    let laptop = Laptop::start().await;
+    let look = async || {
+        let ran = laptop.run(&["doctor", "--json"]).await;
+        let checks = ran.json()["checks"].as_array().unwrap().clone();
+        let name = |check: &Value| check["check"].as_str().unwrap().to_owned();
+        let state = |check: &Value| check["state"].as_str().unwrap().to_owned();
+        let states: Vec<_> = checks
+            .iter()
+            .map(|check| (name(check), state(check)))
+            .collect();
+        (ran.code, states, checks)
+    };
+    let (code, states, checks) = look().await;
+    assert_eq!(code, 0);
+    let names: Vec<_> = states.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = [
+        "region",
+        "caller",
+        "directory table",
+        "verifications table",
+        "secret",
+        "SMS sandbox",
+        "SMS spend limit",
+        "senders",
+    ];
+    assert_eq!(names, expected);
+    assert!(
+        states.iter().all(|(_, state)| state == "fine"),
+        "{checks:?}"
+    );
+
+    for (name, from) in [("Short", "AB"), ("Number", "+447400999999")] {
+        let add = [
+            "template", "add", "demo", name, "--from", from, "--text", "${code}",
+        ];
+        assert_eq!(laptop.run(&add).await.code, 0);
+    }
+    let (code, states, checks) = look().await;
+    assert_eq!((code, states[7].1.as_str()), (0, "warning"));
+    let detail = checks[7]["detail"].as_str().unwrap();
+    assert!(detail.contains("demo, Short: from AB") && detail.contains("447400999999 is not"));
+
+    // Tables that are not there, and no secret.
+    let mut command = account(&laptop);
+    command.args([
+        "--directory-table",
+        DIRECTORY_TABLE,
+        "--verifications-table",
+        "Nothing",
+        "doctor",
+    ]);
+    let ran = run(command, "").await;
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    let states: Vec<_> = ran.json()["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["state"].clone())
+        .collect();
+    assert_eq!(states[2..5], ["fine", "broken", "broken"]);
+}
+
+#[tokio::test]
+async fn a_test_message_goes_through_sns() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &["--max-price", "0.05"]).await;
+    laptop
+        .add_template("shop", "Pay", "${code} pays ${amount}")
+        .await;
+    let send = ["send-test", "--client", "shop", "--template", "Pay"];
+    let (code, _, fields) = laptop.refused(&[&send[..], &[NUMBER]].concat()).await;
+    assert_eq!((code, fields), (2, vec!["parameters.amount".to_owned()]));
+    let more = ["--param", "amount=5", NUMBER];
+    let sent = laptop.json(&[&send[..], &more].concat()).await;
+    assert_eq!(
+        (&sent["to"], &sent["warnings"]),
+        (&json!("+44…56"), &json!([]))
+    );
+    let inbox = laptop.inbox().await;
+    assert_eq!(
+        (&inbox[0]["from"], &inbox[0]["message_id"]),
+        (&json!("Shop"), &sent["message_id"])
+    );
+    assert!(inbox[0]["text"].as_str().unwrap().ends_with(" pays 5"));
+    let abroad = ["--param", "amount=5", "+33 1 23 45 67 89"];
+    let sent = laptop.json(&[&send[..], &abroad].concat()).await;
+    let warnings = sent["warnings"].to_string();
+    assert!(
+        warnings.contains("fixed_line") && warnings.contains("may not send to FR"),
+        "{warnings}"
+    );
+
+    laptop
+        .run(&["template", "set", "shop", "Pay", "--from", "AB"])
+        .await;
+    let ran = laptop.run(&[&send[..], &more].concat()).await;
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err
+            .contains("caused by: Publish failed: Refused (code InvalidParameter"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.err.contains("hint: SNS refuses the sender"),
+        "{}",
+        ran.err
+    );
 }

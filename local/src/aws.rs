@@ -1,4 +1,4 @@
-//! One endpoint for the services that the laptop answers itself: `Publish` of Amazon SNS, which fills the
+//! One endpoint for the services that the laptop answers itself: Amazon SNS, whose `Publish` fills the
 //! inbox, Secrets Manager, and the Security Token Service, which says who calls.
 
 use std::collections::BTreeMap;
@@ -43,41 +43,50 @@ async fn dispatch(State(services): State<Services>, headers: HeaderMap, body: By
         return services.vault.answer(operation, &body);
     }
     let fields: BTreeMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
-    if fields
-        .get("Action")
-        .is_some_and(|action| action == "GetCallerIdentity")
-    {
-        return caller();
+    let action = fields.get("Action").map(String::as_str).unwrap_or_default();
+    if let Some((namespace, result)) = look_up(action) {
+        return answered(action, namespace, result);
     }
     match publish(&services.inbox, &fields) {
-        Ok(message_id) => published(&message_id),
+        Ok(message_id) => {
+            let result = format!("<MessageId>{message_id}</MessageId>");
+            answered(action, SNS, &result)
+        }
         Err(refusal) => refusal.into_response(),
     }
 }
 
-/// `GetCallerIdentity` of Security Token Service: whoever sits at the laptop.
-fn caller() -> Response {
-    let call = Uuid::new_v4();
-    xml(
-        StatusCode::OK,
-        &format!(
-            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
-             <GetCallerIdentityResult><Arn>arn:aws:iam::000000000000:user/laptop</Arn>\
-             <UserId>laptop</UserId><Account>000000000000</Account></GetCallerIdentityResult>\
-             <ResponseMetadata><RequestId>{call}</RequestId></ResponseMetadata>\
-             </GetCallerIdentityResponse>"
-        ),
-    )
+/// The namespace of SNS's answers.
+const SNS: &str = "http://sns.amazonaws.com/doc/2010-03-31/";
+
+/// The namespace of the Security Token Service's answers.
+const STS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+/// What only reads: who sits at the laptop, and the settings of an account for SMS, which has no sandbox, no
+/// numbers and no topics.
+fn look_up(action: &str) -> Option<(&'static str, &'static str)> {
+    match action {
+        "GetCallerIdentity" => Some((
+            STS,
+            "<Arn>arn:aws:iam::000000000000:user/laptop</Arn><UserId>laptop</UserId>\
+             <Account>000000000000</Account>",
+        )),
+        "GetSMSSandboxAccountStatus" => Some((SNS, "<IsInSandbox>false</IsInSandbox>")),
+        "GetSMSAttributes" => Some((
+            SNS,
+            "<attributes><entry><key>MonthlySpendLimit</key><value>1000</value></entry></attributes>",
+        )),
+        "ListOriginationNumbers" => Some((SNS, "<PhoneNumbers/>")),
+        "ListSubscriptionsByTopic" => Some((SNS, "<Subscriptions/>")),
+        _ => None,
+    }
 }
 
 /// `Publish` in the AWS query protocol: the message's id, or SNS's refusal.
 fn publish(inbox: &Inbox, fields: &BTreeMap<String, String>) -> Result<String, Refusal> {
     let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
     if field("Action") != "Publish" {
-        return Err(Refusal::new(
-            "InvalidAction",
-            "only Publish is answered here",
-        ));
+        return Err(Refusal::new("InvalidAction", "it is not answered here"));
     }
     if let Some(fault) = inbox.next_fault() {
         return Err(fault.into());
@@ -145,14 +154,13 @@ fn attributes(fields: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     entries.collect()
 }
 
-fn published(message_id: &str) -> Response {
+fn answered(action: &str, namespace: &str, result: &str) -> Response {
     let call = Uuid::new_v4();
     xml(
         StatusCode::OK,
         &format!(
-            "<PublishResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><PublishResult>\
-             <MessageId>{message_id}</MessageId></PublishResult><ResponseMetadata>\
-             <RequestId>{call}</RequestId></ResponseMetadata></PublishResponse>"
+            "<{action}Response xmlns=\"{namespace}\"><{action}Result>{result}</{action}Result>\
+             <ResponseMetadata><RequestId>{call}</RequestId></ResponseMetadata></{action}Response>"
         ),
     )
 }
