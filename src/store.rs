@@ -34,7 +34,7 @@ use value::text;
 
 pub use begin::{Begun, Charge, Keyed, Met, NewVerification, Progress, Undone};
 pub use change::{Change, ChangeError, Changes, MAX_ITEMS, Record};
-pub use directory::{Directory, DirectoryError};
+pub use directory::{Directory, DirectoryError, KEEP};
 pub use guess::Verdict;
 pub use recipients::RecipientState;
 pub use transaction::Call;

@@ -22,8 +22,14 @@ pub const TTL_SECONDS: RangeInclusive<u32> = 30..=600;
 /// How many digits a code may have. NIST SP 800-63B-4 §3.1.3.2 asks for at least six.
 pub const CODE_LENGTH: RangeInclusive<u8> = 4..=10;
 
+/// For how many seconds a code lives where the template does not say.
+pub const DEFAULT_TTL: u32 = 300;
+
 /// How many digits a code has where the template does not say.
 pub const DEFAULT_CODE_LENGTH: u8 = 6;
+
+/// How many guesses a code allows where the template does not say.
+pub const DEFAULT_MAX_ATTEMPTS: u8 = 5;
 
 /// How many guesses at one code a template may allow.
 pub const MAX_ATTEMPTS: RangeInclusive<u8> = 1..=10;
@@ -122,7 +128,7 @@ impl TemplateFields {
 
 /// The wire contract's default life of a code.
 fn default_ttl() -> u32 {
-    300
+    DEFAULT_TTL
 }
 
 /// The wire contract's default length of a code.
@@ -132,7 +138,7 @@ fn default_code_length() -> u8 {
 
 /// The wire contract's default number of guesses.
 fn default_max_attempts() -> u8 {
-    5
+    DEFAULT_MAX_ATTEMPTS
 }
 
 /// A field of a template that is not valid, and why.

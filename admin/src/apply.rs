@@ -300,16 +300,16 @@ impl Plan {
         let writes: Vec<_> = changed.chain(removed).collect();
         let mut profile = profile.clone();
         for writes in writes.chunks(MAX_ITEMS) {
-            let details = writes.iter().flat_map(|(fields, changes)| match changes {
-                Some(changes) => template::recorded(fields, changes),
+            let details = writes.iter().flat_map(|(fields, changed)| match changed {
+                Some(changed) => template::recorded(fields, changed),
                 None => vec![format!("template {} ({}) removed", fields.name, fields.id)],
             });
             let draft = place.draft(&self.id, "apply", details.collect());
             let change = draft.await?;
             let new = change.version();
             let mut change = change.put_profile(&profile)?;
-            for (fields, changes) in writes {
-                change = match changes {
+            for (fields, changed) in writes {
+                change = match changed {
                     Some(_) => change.put_template(fields)?,
                     None => change.remove_template(fields.id)?,
                 };

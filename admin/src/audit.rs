@@ -47,11 +47,9 @@ fn lines(record: &Record) -> String {
     let Record {
         client, by, what, ..
     } = record;
-    let mut lines = format!("{at}  {client}  {what}  {by}");
-    for detail in &record.details {
-        lines += &format!("\n    {detail}");
-    }
-    lines
+    let mut lines = vec![format!("{at}  {client}  {what}  {by}")];
+    lines.extend(record.details.iter().map(|detail| format!("    {detail}")));
+    lines.join("\n")
 }
 
 fn describe(record: &Record) -> Value {

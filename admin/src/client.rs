@@ -197,17 +197,18 @@ async fn add(
         ..UsageState::default()
     };
     let mut json = describe(&client, Some(&usage), now);
-    let mut text = format!("added the client {}\n", client.id);
+    let mut lines = vec![format!("added the client {}", client.id)];
     if let Some(key) = key {
         json["key"] = key.json();
-        text += &key.text();
+        lines.push(key.text());
     } else {
-        text += &format!("next: twofa key add {}\n", client.id);
+        lines.push(format!("next: twofa key add {}", client.id));
     }
-    text += &format!(
-        "next: twofa template add {} Login --from SENDER --text '${{code}} is your code. Never share it.'\n",
+    lines.push(format!(
+        "next: twofa template add {} Login --from SENDER --text '${{code}} is your code. Never share it.'",
         client.id
-    );
+    ));
+    let text = lines.join("\n");
     Ok(Report::new(text, json).warn(warnings(&client.profile)))
 }
 

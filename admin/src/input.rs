@@ -27,9 +27,9 @@ pub(crate) fn file(path: &Path) -> Result<String, Error> {
 }
 
 /// `written`, or where it is `-`, standard input without the line break at its end.
-pub(crate) fn or_stdin(written: String) -> Result<String, Error> {
+pub(crate) fn or_stdin(written: &str) -> Result<String, Error> {
     if written != STDIN {
-        return Ok(line_breaks(&written));
+        return Ok(line_breaks(written));
     }
     let text = file(Path::new(STDIN))?;
     Ok(line_breaks(&text).trim_end_matches('\n').to_owned())
@@ -61,7 +61,7 @@ pub(crate) struct RecipientOptions {
 impl RecipientOptions {
     /// The number. What was typed is not repeated in the error.
     pub(crate) fn number(&self) -> Result<PhoneNumber, Error> {
-        let written = or_stdin(self.number.join(" "))?;
+        let written = or_stdin(&self.number.join(" "))?;
         PhoneNumber::parse(&written).map_err(|error| Error::invalid("number", error))
     }
 }

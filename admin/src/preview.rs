@@ -55,7 +55,7 @@ impl PreviewCommand {
         let (source, length, sender) = match (self.client, self.template, self.text) {
             (_, _, Some(text)) => {
                 let length = length.unwrap_or(DEFAULT_CODE_LENGTH);
-                (input::or_stdin(text)?, length, None)
+                (input::or_stdin(&text)?, length, None)
             }
             (Some(client), Some(template), None) => {
                 let client = place.open().await?.client(&client).await?;

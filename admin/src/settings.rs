@@ -94,9 +94,7 @@ pub(crate) struct SettingOptions {
     /// The countries it may send to, ISO 3166-1 alpha-2, as GB,DE; '*': all
     #[arg(long, value_name = "COUNTRIES")]
     pub(crate) countries: Option<String>,
-    /// The types of numbers it may send to, comma-separated: mobile, fixed_line_or_mobile, fixed_line,
-    /// voip, personal [default of `add`: mobile,fixed_line_or_mobile]
-    #[arg(long, value_name = "TYPES")]
+    #[arg(long, value_name = "TYPES", help = types_help())]
     number_types: Option<String>,
     /// The networks it may call from, comma-separated CIDRs; '*': all
     #[arg(long, value_name = "CIDRS")]
@@ -122,6 +120,15 @@ pub(crate) struct SettingOptions {
     /// How many SMS parts it has left; none: it needs no balance
     #[arg(long, value_name = "PARTS")]
     balance: Option<String>,
+}
+
+fn types_help() -> String {
+    let names = |types: &[NumberType]| types.iter().map(|one| one.as_str()).collect::<Vec<_>>();
+    format!(
+        "The types of numbers it may send to, comma-separated: {} [default of `add`: {}]",
+        names(&NumberType::ALL).join(", "),
+        names(&NumberType::DEFAULT).join(",")
+    )
 }
 
 impl SettingOptions {
@@ -202,10 +209,10 @@ pub(crate) enum SettingError {
     Count,
     #[error("must be a whole number without a sign")]
     Whole,
-    #[error("must name at least one of mobile, fixed_line_or_mobile, fixed_line, voip, personal")]
-    NoNumberType,
     #[error("{0:?} must be one of mobile, fixed_line_or_mobile, fixed_line, voip, personal")]
     NumberType(String),
+    #[error("must name at least one type, such as mobile")]
+    NoNumberType,
     #[error("{0:?} must be one of account, client, product, connection")]
     Switch(String),
 }
@@ -354,7 +361,7 @@ pub(crate) fn warnings(profile: &Profile) -> Vec<String> {
         let missing: Vec<_> = sharers.filter(|other| !listed.contains(other)).collect();
         match &missing[..] {
             [] => {}
-            [few @ ..] if few.len() <= 5 => {
+            few if few.len() <= 5 => {
                 let names: Vec<_> = few.iter().map(Country::as_str).collect();
                 warnings.push(format!(
                     "countries: {code} leaves out {}, which have its calling code too",

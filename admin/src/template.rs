@@ -1,11 +1,15 @@
 //! `twofa template`: what clients may send.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use twofa::client::{Client, ClientId};
 use twofa::template::{
-    CODE_LENGTH, Template, TemplateErrors, TemplateFields, TemplateId, TemplateText,
+    CODE_LENGTH, DEFAULT_CODE_LENGTH, DEFAULT_MAX_ATTEMPTS, DEFAULT_TTL, MAX_ATTEMPTS, TTL_SECONDS,
+    Template, TemplateErrors, TemplateFields, TemplateId, TemplateText,
 };
 use uuid::Uuid;
 
@@ -93,15 +97,33 @@ pub(crate) struct TemplateOptions {
     /// What it says, with ${code} once and any other ${placeholders}; -: standard input
     #[arg(long)]
     text: Option<String>,
-    /// For how many seconds a code is valid, 30-600 [default of `add`: 300]
-    #[arg(long, value_name = "SECONDS", value_parser = settings::whole::<u32>)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = settings::whole::<u32>,
+        help = bounded("For how many seconds a code is valid", &TTL_SECONDS, DEFAULT_TTL)
+    )]
     ttl: Option<u32>,
-    /// How many digits a code has, 4-10 [default of `add`: 6]
-    #[arg(long, value_name = "DIGITS", value_parser = settings::whole::<u8>)]
+    #[arg(
+        long,
+        value_name = "DIGITS",
+        value_parser = settings::whole::<u8>,
+        help = bounded("How many digits a code has", &CODE_LENGTH, DEFAULT_CODE_LENGTH)
+    )]
     code_length: Option<u8>,
-    /// How many guesses a code allows, 1-10 [default of `add`: 5]
-    #[arg(long, value_name = "N", value_parser = settings::whole::<u8>)]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = settings::whole::<u8>,
+        help = bounded("How many guesses a code allows", &MAX_ATTEMPTS, DEFAULT_MAX_ATTEMPTS)
+    )]
     max_attempts: Option<u8>,
+}
+
+/// The help of an option with its bounds and what `add` takes where it is not given.
+fn bounded<T: Display>(help: &str, bounds: &RangeInclusive<T>, default: T) -> String {
+    let (least, most) = (bounds.start(), bounds.end());
+    format!("{help}, {least}-{most} [default of `add`: {default}]")
 }
 
 impl TemplateCommand {
@@ -247,7 +269,7 @@ impl TemplateOptions {
     fn applied_to(self, mut fields: TemplateFields) -> Result<TemplateFields, Error> {
         fields.from = self.from.unwrap_or(fields.from);
         if let Some(text) = self.text {
-            fields.text = input::or_stdin(text)?;
+            fields.text = input::or_stdin(&text)?;
         }
         fields.ttl = self.ttl.unwrap_or(fields.ttl);
         fields.code_length = self.code_length.unwrap_or(fields.code_length);

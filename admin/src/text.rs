@@ -7,9 +7,10 @@ use thiserror::Error;
 use twofa::code::Code;
 use twofa::entropy::EntropyError;
 use twofa::sms::{Encoding, Sms, TooManyParts};
-use twofa::template::{
-    DEFAULT_CODE_LENGTH, Sender, Template, TemplateFields, TemplateText, TextError,
-};
+use twofa::template::{Sender, Template, TemplateFields, TemplateText, TextError};
+
+/// The digits that NIST SP 800-63B-4 §3.1.3.2 asks of a code.
+const LEAST_DIGITS: u8 = 6;
 
 /// What the code stands in for, as it is written.
 const CODE: &str = "${code}";
@@ -146,9 +147,9 @@ pub(crate) fn warnings(fields: &TemplateFields) -> Vec<String> {
     let size = measure(&template.text.shortest(template.code_length));
     let mut warnings = size.map_or_else(|_| Vec::new(), |size| size.warnings());
     warnings.extend(sender_warning(&template.from));
-    if template.code_length < DEFAULT_CODE_LENGTH {
+    if template.code_length < LEAST_DIGITS {
         warnings.push(format!(
-            "code_length {}: NIST SP 800-63B-4 §3.1.3.2 asks for at least 6 digits",
+            "code_length {}: NIST SP 800-63B-4 §3.1.3.2 asks for at least {LEAST_DIGITS} digits",
             template.code_length
         ));
     }

@@ -2824,20 +2824,20 @@ async fn a_test_message_goes_through_sns() {
     let (code, _, fields) = laptop.refused(&[&send[..], &[NUMBER]].concat()).await;
     assert_eq!((code, fields), (2, vec!["parameters.amount".to_owned()]));
     let more = ["--param", "amount=5", NUMBER];
-    let sent = laptop.json(&[&send[..], &more].concat()).await;
+    let told = laptop.json(&[&send[..], &more].concat()).await;
     assert_eq!(
-        (&sent["to"], &sent["warnings"]),
+        (&told["to"], &told["warnings"]),
         (&json!("+44…56"), &json!([]))
     );
     let inbox = laptop.inbox().await;
     assert_eq!(
         (&inbox[0]["from"], &inbox[0]["message_id"]),
-        (&json!("Shop"), &sent["message_id"])
+        (&json!("Shop"), &told["message_id"])
     );
     assert!(inbox[0]["text"].as_str().unwrap().ends_with(" pays 5"));
     let abroad = ["--param", "amount=5", "+33 1 23 45 67 89"];
-    let sent = laptop.json(&[&send[..], &abroad].concat()).await;
-    let warnings = sent["warnings"].to_string();
+    let told = laptop.json(&[&send[..], &abroad].concat()).await;
+    let warnings = told["warnings"].to_string();
     assert!(
         warnings.contains("fixed_line") && warnings.contains("may not send to FR"),
         "{warnings}"

@@ -127,14 +127,14 @@ fn complain(error: &dyn Error) {
 /// The command line that operates what listens at `addresses`.
 fn operators_command(addresses: &Addresses) -> String {
     let Addresses { dynamodb, sns, .. } = addresses;
-    let mut command = "cargo run -q -p twofa-admin -- --local".to_owned();
+    let mut words = vec!["cargo run -q -p twofa-admin -- --local".to_owned()];
     if dynamodb.port() != DYNAMODB_PORT || !dynamodb.ip().is_loopback() {
-        command += &format!(" --dynamodb-endpoint http://{dynamodb}");
+        words.push(format!("--dynamodb-endpoint http://{dynamodb}"));
     }
     if sns.port() != SNS_PORT || !sns.ip().is_loopback() {
-        command += &format!(" --sns-endpoint http://{sns}");
+        words.push(format!("--sns-endpoint http://{sns}"));
     }
-    command
+    words.join(" ")
 }
 
 fn greet(addresses: &Addresses, storage: &Storage) {

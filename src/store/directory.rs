@@ -28,7 +28,7 @@ use super::change::Record;
 
 /// How long a function works with what it has read of a client; so long may a change by the
 /// operator take to arrive.
-const KEEP: Duration = Duration::from_secs(30);
+pub const KEEP: Duration = Duration::from_secs(30);
 
 /// How many clients one function remembers, those that do not exist among them.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
