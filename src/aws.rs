@@ -8,7 +8,8 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::config::interceptors::{
-    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextMut,
+    BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+    FinalizerInterceptorContextMut, FinalizerInterceptorContextRef,
 };
 use aws_sdk_dynamodb::config::retry::{
     ClassifyRetry, RetryAction, RetryConfig, RetryPartition, TokenBucket,
@@ -22,12 +23,13 @@ use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::RequestId as _;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_sns::operation::publish::PublishError;
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
+use aws_sdk_sns::operation::publish::{PublishError, PublishOutput};
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_http_client::tls;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{TlsContext, TrustStore};
-use aws_smithy_runtime_api::client::interceptors::context::{InterceptorContext, Output};
+use aws_smithy_runtime_api::client::interceptors::context::{Error, InterceptorContext, Output};
 use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
 use aws_smithy_runtime_api::client::retries::RequestAttempts;
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
@@ -175,8 +177,7 @@ pub fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
     let config = config
         .retry_partition(partition())
         .retry_classifier(conflicts())
-        .interceptor(CountRetries)
-        .interceptor(WholeAnswers);
+        .interceptor(Watch);
     aws_sdk_dynamodb::Client::from_conf(config.build())
 }
 
@@ -230,15 +231,37 @@ fn conflicts() -> AwsErrorCodeClassifier<UpdateItemError> {
         .build()
 }
 
-/// Takes a success for no answer, to be asked for again, where its body is empty or cannot be read or a
-/// query has no items. The SDK reads the first and the last as "nothing found" and gives up on the other.
-/// These services always send an object, and a query's always has items.
+/// Sees every call: it has the metrics know of calls and attempts, and takes a success for no answer, to be
+/// asked for again, where its body is empty or cannot be read or lacks what was asked for. The SDK reads
+/// some of these as "nothing found" and gives up on others.
 #[derive(Debug)]
-struct WholeAnswers;
+struct Watch;
 
-impl Intercept for WholeAnswers {
+impl Intercept for Watch {
     fn name(&self) -> &'static str {
-        "WholeAnswers"
+        "Watch"
+    }
+
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        metrics::aws_called();
+        Ok(())
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let attempts = config.load::<RequestAttempts>();
+        if attempts.is_some_and(|attempts| attempts.attempts() > 1) {
+            metrics::aws_retry();
+        }
+        Ok(())
     }
 
     fn modify_before_attempt_completion(
@@ -251,12 +274,8 @@ impl Intercept for WholeAnswers {
             return Ok(());
         };
         let is_empty = answer.body().bytes().is_some_and(<[u8]>::is_empty);
-        let lacks_items = |output: &Output| {
-            let query = output.downcast_ref::<QueryOutput>();
-            query.is_some_and(|query| query.items.is_none())
-        };
         match context.output_or_error_mut() {
-            Some(Ok(output)) if !is_empty && !lacks_items(output) => {}
+            Some(Ok(output)) if !is_empty && is_whole(output) => {}
             Some(outcome) => {
                 *outcome = Err(OrchestratorError::response("an incomplete answer".into()));
             }
@@ -264,16 +283,50 @@ impl Intercept for WholeAnswers {
         }
         Ok(())
     }
+
+    fn read_after_execution(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let is_answered = context.output_or_error().is_some_and(|outcome| {
+            let refused = |error: &OrchestratorError<_>| is_condition(error.as_operation_error());
+            outcome.map_or_else(refused, |_| true)
+        });
+        if is_answered {
+            metrics::aws_answered();
+        }
+        Ok(())
+    }
+}
+
+/// Whether the output has what every answer of its operation has.
+fn is_whole(output: &Output) -> bool {
+    let query = output.downcast_ref::<QueryOutput>();
+    let published = output.downcast_ref::<PublishOutput>();
+    let secret = output.downcast_ref::<GetSecretValueOutput>();
+    query.is_none_or(|query| query.items.is_some())
+        && published.is_none_or(|published| {
+            published
+                .message_id
+                .as_ref()
+                .is_some_and(|id| !id.is_empty())
+        })
+        && secret.is_none_or(|secret| secret.secret_string.is_some())
+}
+
+/// Whether a condition of ours did not hold, which is an answer.
+fn is_condition(error: Option<&Error>) -> bool {
+    let error = error.and_then(|error| error.downcast_ref::<UpdateItemError>());
+    error.is_some_and(UpdateItemError::is_conditional_check_failed_exception)
 }
 
 /// A client of Secrets Manager.
 #[must_use]
 pub fn secrets_manager(config: &SdkConfig) -> aws_sdk_secretsmanager::Client {
     let config = aws_sdk_secretsmanager::config::Builder::from(&bounded(config));
-    let config = config
-        .retry_partition(partition())
-        .interceptor(CountRetries)
-        .interceptor(WholeAnswers);
+    let config = config.retry_partition(partition()).interceptor(Watch);
     aws_sdk_secretsmanager::Client::from_conf(config.build())
 }
 
@@ -291,7 +344,7 @@ pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
         .retry_config(retries().with_max_backoff(LONGEST_BACKOFF))
         .retry_partition(partition())
         .retry_classifier(OnlyWhatWasNotTaken)
-        .interceptor(CountRetries);
+        .interceptor(Watch);
     aws_sdk_sns::Client::from_conf(config.build())
 }
 
@@ -336,31 +389,6 @@ fn is_not_connected(error: &(dyn std::error::Error + 'static)) -> bool {
         .any(hyper_util::client::legacy::Error::is_connect)
 }
 
-/// Has the metrics know of every attempt but the first.
-#[derive(Debug)]
-struct CountRetries;
-
-impl Intercept for CountRetries {
-    fn name(&self) -> &'static str {
-        "CountRetries"
-    }
-
-    fn read_before_attempt(
-        &self,
-        _: &BeforeTransmitInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
-        config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        let attempts = config
-            .load::<RequestAttempts>()
-            .map_or(1, RequestAttempts::attempts);
-        if attempts > 1 {
-            metrics::aws_retry();
-        }
-        Ok(())
-    }
-}
-
 /// The SDK counts the retries of a process and stops them when there were many: a right code would
 /// then be lost with one packet. Attempts and time-outs bound every call already.
 fn partition() -> RetryPartition {
@@ -393,7 +421,7 @@ fn retries() -> RetryConfig {
 /// It keeps the service's error code and request id and drops the rest of the answer: AWS's
 /// messages repeat phone numbers and attribute names.
 #[derive(Clone, Debug, Error)]
-#[error("{operation} failed: {kind:?} (code {code:?}, AWS request id {aws_request_id:?})")]
+#[error("{operation} failed: {kind:?}{}", self.answered())]
 pub struct AwsError {
     /// The operation, as AWS calls it.
     pub operation: &'static str,
@@ -464,13 +492,27 @@ const THROTTLES: [&str; 8] = [
 ];
 
 impl AwsError {
+    /// The code and the request id, as far as the service told them.
+    fn answered(&self) -> String {
+        let code = self.code.iter().map(|code| format!("code {code}"));
+        let id = self.aws_request_id.iter();
+        let id = id.map(|id| format!("AWS request id {id}"));
+        let told: Vec<_> = code.chain(id).collect();
+        if told.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", told.join(", "))
+        }
+    }
+
     /// `operation` was given up.
     pub(crate) fn timed_out(operation: &'static str) -> Self {
         Self::without_answer(operation, AwsErrorKind::TimedOut)
     }
 
     /// `operation` succeeded by its status, but lacks what was asked for.
-    pub(crate) fn incomplete(operation: &'static str) -> Self {
+    #[must_use]
+    pub fn incomplete(operation: &'static str) -> Self {
         Self::without_answer(operation, AwsErrorKind::Incomplete)
     }
 
@@ -480,7 +522,6 @@ impl AwsError {
     }
 
     fn without_answer(operation: &'static str, kind: AwsErrorKind) -> Self {
-        metrics::aws_error();
         Self {
             operation,
             kind,
@@ -494,7 +535,6 @@ impl AwsError {
         operation: &'static str,
         error: &SdkError<E, HttpResponse>,
     ) -> Self {
-        metrics::aws_error();
         Self {
             operation,
             kind: kind(error),

@@ -13,10 +13,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::entropy::{self, EntropyError};
-use crate::phone::Country;
+use crate::phone::{Country, NumberType};
 use crate::template::{TTL_SECONDS, Template, TemplateId};
 
 /// What every API key starts with.
@@ -109,6 +110,7 @@ impl fmt::Display for ClientId {
 pub struct ApiKey {
     client: ClientId,
     whole: SecretString,
+    digest: KeyDigest,
 }
 
 impl ApiKey {
@@ -122,6 +124,7 @@ impl ApiKey {
         secret_fits.then(|| Self {
             client,
             whole: written.into(),
+            digest: KeyDigest::of(written),
         })
     }
 
@@ -131,9 +134,11 @@ impl ApiKey {
     /// When the operating system's generator fails.
     pub fn random(client: &ClientId) -> Result<Self, EntropyError> {
         let secret = entropy::string(KEY_SECRET_LENGTH, BASE62)?;
+        let whole = format!("{KEY_PREFIX}{client}_{secret}");
         Ok(Self {
             client: client.clone(),
-            whole: format!("{KEY_PREFIX}{client}_{secret}").into(),
+            digest: KeyDigest::of(&whole),
+            whole: whole.into(),
         })
     }
 
@@ -141,6 +146,7 @@ impl ApiKey {
     pub(crate) fn nobodys() -> Self {
         Self {
             client: ClientId::nobody(),
+            digest: KeyDigest::of(""),
             whole: String::new().into(),
         }
     }
@@ -160,7 +166,7 @@ impl ApiKey {
     /// The only form in which a key is stored.
     #[must_use]
     pub fn digest(&self) -> KeyDigest {
-        KeyDigest(Sha256::digest(self.whole.expose_secret()).into())
+        self.digest
     }
 }
 
@@ -169,6 +175,21 @@ impl ApiKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct KeyDigest([u8; 32]);
+
+/// How many digits of its digest name a key to operators.
+pub const KEY_ID_LENGTH: usize = 8;
+
+impl KeyDigest {
+    fn of(key: &str) -> Self {
+        Self(Sha256::digest(key).into())
+    }
+
+    /// What operators and the log call the key: the first eight digits. They tell nothing of it.
+    #[must_use]
+    pub fn id(&self) -> String {
+        HEXLOWER.encode(&self.0[..KEY_ID_LENGTH / 2])
+    }
+}
 
 /// The text is no digest.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -205,10 +226,10 @@ pub struct StoredKey {
 }
 
 impl StoredKey {
-    /// What operators call the key: the first eight digits of its digest.
+    /// What operators call the key; see [`KeyDigest::id`].
     #[must_use]
     pub fn id(&self) -> String {
-        String::from(self.digest)[..8].to_owned()
+        self.digest.id()
     }
 
     /// Whether the key is accepted at `now`.
@@ -300,27 +321,41 @@ impl Default for Limits {
 pub enum LimitsError {
     /// A window out of bounds, too many windows, or none.
     #[error(
-        "limits.windows: must be 1 to {MAX_WINDOWS} windows, each of 1 to {MAX_WINDOW_SENDS} sends in 1 to 86400 seconds"
+        "must be 1 to {MAX_WINDOWS} windows, each of 1 to {MAX_WINDOW_SENDS} sends in 1 to 86400 seconds"
     )]
     Windows,
     /// A number of failures out of bounds.
-    #[error("limits.max_failures: must be 1 to {MAX_FAILURES}")]
+    #[error("must be 1 to {MAX_FAILURES}")]
     MaxFailures,
     /// The windows let so many guesses be open at once that no failure is left: the first one would
     /// lock its recipient, or nobody could be sent anything.
     #[error(
-        "limits: the windows allow {open} open guesses within ten minutes, which must be fewer than max_failures"
+        "the windows allow {open} open guesses within ten minutes, which must be fewer than max_failures"
     )]
     OpenGuesses {
         /// How many.
         open: u32,
     },
     /// A lock out of bounds.
-    #[error("limits.lock_seconds: must be 1 to {MAX_LOCK_SECONDS}, or none")]
+    #[error("must be 1 to {MAX_LOCK_SECONDS}, or none")]
     LockSeconds,
     /// A limit of nothing at all.
-    #[error("limits.per_second and limits.per_day: must be at least 1")]
-    Zero,
+    #[error("must be at least 1")]
+    Zero(&'static str),
+}
+
+impl LimitsError {
+    /// The path of the field.
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Windows => "limits.windows",
+            Self::MaxFailures => "limits.max_failures",
+            Self::OpenGuesses { .. } => "limits",
+            Self::LockSeconds => "limits.lock_seconds",
+            Self::Zero(field) => field,
+        }
+    }
 }
 
 impl Limits {
@@ -330,6 +365,8 @@ impl Limits {
     /// The first field that is not valid.
     pub fn check(&self, max_attempts: u8) -> Result<(), LimitsError> {
         self.check_bounds()?;
+        // Without any template: of one that allows a single guess.
+        let max_attempts = max_attempts.max(1);
         match self.failures_admitted(max_attempts) {
             Some(1..) => Ok(()),
             Some(0) | None => Err(LimitsError::OpenGuesses {
@@ -356,16 +393,22 @@ impl Limits {
         {
             return Err(LimitsError::LockSeconds);
         }
-        if self.per_second == Some(0) || self.per_day == Some(0) {
-            return Err(LimitsError::Zero);
+        let zero = [
+            ("limits.per_second", self.per_second == Some(0)),
+            ("limits.per_day", self.per_day == Some(0)),
+        ];
+        match zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            Some((field, _)) => Err(LimitsError::Zero(field)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Stored limits: what is out of bounds is refused as malformed, and no call goes by it.
     fn deserialize_checked<'de, D: Deserializer<'de>>(stored: D) -> Result<Self, D::Error> {
         let limits = Self::deserialize(stored)?;
-        limits.check_bounds().map_err(D::Error::custom)?;
+        limits
+            .check_bounds()
+            .map_err(|error| D::Error::custom(format!("{}: {error}", error.field())))?;
         Ok(limits)
     }
 
@@ -458,6 +501,9 @@ pub struct Profile {
     pub networks: Vec<IpNet>,
     /// The countries that it may send to.
     pub countries: Countries,
+    /// The types of numbers that it may send to.
+    #[serde(default = "default_number_types")]
+    pub number_types: BTreeSet<NumberType>,
     /// The most that one SMS may cost, in US dollars, as SNS's `MaxPrice` takes it; absent: the
     /// account's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -471,6 +517,35 @@ pub struct Profile {
     /// The digests of the recipients that get no SMS and always the same code.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub test_recipients: BTreeSet<String>,
+    /// The operator's change that wrote it; absent: no operator did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+}
+
+/// The id of an operator's change, and the version of the profile that it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Version(Uuid);
+
+impl Version {
+    /// An id that no other change has.
+    ///
+    /// # Errors
+    /// When the operating system's generator fails.
+    pub fn random() -> Result<Self, EntropyError> {
+        let bytes = entropy::bytes()?;
+        Ok(Self(uuid::Builder::from_random_bytes(bytes).into_uuid()))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn default_number_types() -> BTreeSet<NumberType> {
+    BTreeSet::from(NumberType::DEFAULT)
 }
 
 impl Profile {
@@ -483,10 +558,12 @@ impl Profile {
             disabled: BTreeSet::new(),
             networks: Vec::new(),
             countries,
+            number_types: default_number_types(),
             max_price: None,
             limits: Limits::default(),
             prepaid: false,
             test_recipients: BTreeSet::new(),
+            version: None,
         }
     }
 
@@ -644,6 +721,15 @@ mod tests {
         };
         assert_eq!(lavish.check(5), Err(LimitsError::OpenGuesses { open: 105 }));
         assert_eq!(lavish.check(4), Ok(()));
+        let endless = Limits {
+            windows: vec![Window {
+                sends: 1,
+                seconds: 3,
+            }],
+            ..Limits::default()
+        };
+        let error = LimitsError::OpenGuesses { open: 200 };
+        assert_eq!(endless.check(0), Err(error), "no template ever fits");
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl MessageService {
                 Err(error) => return Published::of(AwsError::new("Publish", &error)),
             }
         }
-        Published::by(publish.send().await)
+        Published::by(Box::pin(publish.send()).await)
     }
 
     /// Publishes to a number that nobody can have. [`Published::Refused`] shows that the function may
@@ -99,8 +99,8 @@ impl Published {
     fn by(answer: Result<PublishOutput, SdkError<PublishError>>) -> Self {
         match answer {
             Ok(answer) => match answer.message_id {
-                Some(id) if !id.is_empty() => Self::Taken(id),
-                _ => Self::of(AwsError::incomplete("Publish")),
+                Some(id) => Self::Taken(id),
+                None => Self::of(AwsError::incomplete("Publish")),
             },
             Err(error) => Self::of(AwsError::new("Publish", &error)),
         }

@@ -2,7 +2,7 @@
 //! metric format. No call of CloudWatch is made.
 //!
 //! The line has `level`, `message`, `call_id`, `status` and, as far as they became known, `client`,
-//! `request_id`, `Country` and `parts`. Nothing in it is the caller's own text.
+//! `key`, `request_id`, `Country` and `parts`; `claimed_client` where the key is not the client's. Nothing in it is the caller's own text.
 //!
 //! | metric | unit | dimensions |
 //! |---|---|---|
@@ -112,6 +112,10 @@ pub(crate) struct Context {
     pub(crate) call_id: String,
     /// The client, once its key is known to be right.
     pub(crate) client: Option<ClientId>,
+    /// The id of the key, right or wrong.
+    pub(crate) key: Option<String>,
+    /// The client that a key claims which is not its own.
+    pub(crate) claimed_client: Option<ClientId>,
     /// The verification, or the correlation id of a rejected request.
     pub(crate) request_id: Option<RequestId>,
     /// The country of the number.
@@ -126,6 +130,11 @@ impl Context {
         [
             ("call_id", Some(self.call_id.clone())),
             ("client", self.client.as_ref().map(ToString::to_string)),
+            ("key", self.key.clone()),
+            (
+                "claimed_client",
+                self.claimed_client.as_ref().map(ToString::to_string),
+            ),
             ("request_id", self.request_id.map(|id| id.to_string())),
             (
                 "Country",
@@ -145,7 +154,8 @@ impl Context {
 pub(crate) struct Tally {
     context: Context,
     steps: Vec<(Step, Duration)>,
-    aws_errors: u32,
+    aws_calls: u32,
+    aws_answers: u32,
     aws_retries: u32,
     /// The parts of the message that was handed over.
     sent: Option<usize>,
@@ -204,14 +214,25 @@ pub(crate) async fn timed<T>(step: Step, work: impl Future<Output = T>) -> T {
     done
 }
 
-/// A call of AWS has failed, after its retries.
-pub(crate) fn aws_error() {
-    count(|tally| tally.aws_errors += 1);
+/// A call of AWS is begun.
+pub(crate) fn aws_called() {
+    count(|tally| tally.aws_calls += 1);
 }
 
-/// A call of AWS is made again.
+/// A call of AWS got its answer. One that gets none, for whatever reason, is an error.
+pub(crate) fn aws_answered() {
+    count(|tally| tally.aws_answers += 1);
+}
+
+/// A call of AWS is attempted again.
 pub(crate) fn aws_retry() {
     count(|tally| tally.aws_retries += 1);
+}
+
+/// A call of AWS is made again in place of one that got no answer.
+pub(crate) fn aws_called_again() {
+    aws_answered();
+    aws_retry();
 }
 
 /// A message of that many parts was handed over.
@@ -337,6 +358,12 @@ impl Entry for Call {
         if let Some(client) = &context.client {
             line.value("client", client.as_str());
         }
+        if let Some(key) = &context.key {
+            line.value("key", key);
+        }
+        if let Some(client) = &context.claimed_client {
+            line.value("claimed_client", client.as_str());
+        }
         if let Some(id) = context.request_id {
             line.value("request_id", &id.to_string());
         }
@@ -353,7 +380,10 @@ impl Entry for Call {
         }
         let counts = [
             ("ServerErrors", u32::from(self.status >= 500)),
-            ("AwsErrors", self.tally.aws_errors),
+            (
+                "AwsErrors",
+                self.tally.aws_calls.saturating_sub(self.tally.aws_answers),
+            ),
             ("AwsRetries", self.tally.aws_retries),
         ];
         for (metric, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
@@ -445,7 +475,8 @@ mod tests {
                 (Step::Begin, Duration::from_millis(2)),
                 (Step::Publish, Duration::from_millis(40)),
             ],
-            aws_errors: 1,
+            aws_calls: 3,
+            aws_answers: 2,
             aws_retries: 3,
             sent: Some(2),
             refused: Some(Limit::Stack),

@@ -75,7 +75,8 @@ struct PrintableText(String);
 pub enum Rejection {
     /// The number is not 9–15 digits.
     Address,
-    /// The number has no known country calling code or number range.
+    /// The number has no known country calling code or number range, or is of a type that the client
+    /// does not send to.
     Prefix,
     /// The number has the wrong length for its country.
     Length,
@@ -394,6 +395,9 @@ impl<'a> Plan<'a> {
         let secret = tools.secret;
         let to = PhoneNumber::parse(order.to.expose_secret())?;
         metrics::note(|call| call.country = Some(to.country().clone()));
+        if !client.profile.number_types.contains(&to.number_type()) {
+            return Err(Rejection::Prefix.into());
+        }
         if !client.profile.countries.permit(to.country()) {
             return Err(Rejection::Country.into());
         }

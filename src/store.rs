@@ -8,8 +8,10 @@
 //! | `usage` | caps, counts and balances |
 //! | `transaction` | how a transaction is tried until its outcome is known |
 //! | `directory` | clients and templates |
+//! | `change` | what operators change, and the records of it |
 
 mod begin;
+mod change;
 mod directory;
 mod guess;
 mod recipients;
@@ -31,6 +33,7 @@ use crate::secret::Digest;
 use value::text;
 
 pub use begin::{Begun, Charge, Keyed, Met, NewVerification, Progress, Undone};
+pub use change::{Change, ChangeError, Changes, MAX_ITEMS, Record};
 pub use directory::{Directory, DirectoryError, KEEP};
 pub use guess::Verdict;
 pub use recipients::RecipientState;

@@ -45,6 +45,24 @@ where
     Registry::default().with(layer.with_filter(targets))
 }
 
+/// A subscriber that writes the product's own warnings to `writer`, without times and colours: for a
+/// command line, whose output others read.
+pub fn plain<W>(writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let layer = layer()
+        .compact()
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(writer);
+    let own = Targets::new()
+        .with_target("twofa", LevelFilter::WARN)
+        .with_target(metrics::TARGET, LevelFilter::OFF);
+    Registry::default().with(layer.with_filter(own))
+}
+
 fn own(level: LevelFilter) -> Targets {
     let others = level.min(LevelFilter::WARN);
     Targets::new()
@@ -67,13 +85,14 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut fields = Fields(Map::new());
-        event.record(&mut fields);
         let metadata = event.metadata();
         if metadata.target() == metrics::TARGET {
-            let line = fields.0.get("line").and_then(Value::as_str);
-            return writeln!(writer, "{}", line.unwrap_or_default());
+            let mut line = Line(writer, Ok(()));
+            event.record(&mut line);
+            return line.1;
         }
+        let mut fields = Fields(Map::new());
+        event.record(&mut fields);
         let Fields(mut line) = fields;
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
@@ -91,6 +110,17 @@ where
         );
         writeln!(writer, "{}", Value::Object(line))
     }
+}
+
+/// Writes a text as a line.
+struct Line<'a>(Writer<'a>, fmt::Result);
+
+impl Visit for Line<'_> {
+    fn record_str(&mut self, _: &Field, line: &str) {
+        self.1 = writeln!(self.0, "{line}");
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
 }
 
 /// The fields of a line.

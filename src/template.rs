@@ -22,6 +22,15 @@ pub const TTL_SECONDS: RangeInclusive<u32> = 30..=600;
 /// How many digits a code may have. NIST SP 800-63B-4 §3.1.3.2 asks for at least six.
 pub const CODE_LENGTH: RangeInclusive<u8> = 4..=10;
 
+/// For how many seconds a code lives where the template does not say.
+pub const DEFAULT_TTL: u32 = 300;
+
+/// How many digits a code has where the template does not say.
+pub const DEFAULT_CODE_LENGTH: u8 = 6;
+
+/// How many guesses a code allows where the template does not say.
+pub const DEFAULT_MAX_ATTEMPTS: u8 = 5;
+
 /// How many guesses at one code a template may allow.
 pub const MAX_ATTEMPTS: RangeInclusive<u8> = 1..=10;
 
@@ -101,69 +110,120 @@ pub struct TemplateFields {
     pub max_attempts: u8,
 }
 
+impl TemplateFields {
+    /// A template with the wire contract's defaults.
+    #[must_use]
+    pub fn new(id: TemplateId, name: &str, from: &str, text: &str) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            from: from.to_owned(),
+            text: text.to_owned(),
+            ttl: default_ttl(),
+            code_length: default_code_length(),
+            max_attempts: default_max_attempts(),
+        }
+    }
+}
+
 /// The wire contract's default life of a code.
 fn default_ttl() -> u32 {
-    300
+    DEFAULT_TTL
 }
 
 /// The wire contract's default length of a code.
 fn default_code_length() -> u8 {
-    6
+    DEFAULT_CODE_LENGTH
 }
 
 /// The wire contract's default number of guesses.
 fn default_max_attempts() -> u8 {
-    5
+    DEFAULT_MAX_ATTEMPTS
 }
 
-/// The field of a template that is not valid, and why.
+/// A field of a template that is not valid, and why.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TemplateError {
     /// An empty name.
-    #[error("name: must not be empty")]
+    #[error("must not be empty")]
     Name,
     /// No such sender.
-    #[error("from: {0}")]
+    #[error(transparent)]
     From(#[from] SenderError),
     /// A text that cannot be rendered.
-    #[error("text: {0}")]
+    #[error(transparent)]
     Text(#[from] TextError),
     /// A life out of bounds.
-    #[error("ttl: must be {} to {} seconds", TTL_SECONDS.start(), TTL_SECONDS.end())]
+    #[error("must be {} to {} seconds", TTL_SECONDS.start(), TTL_SECONDS.end())]
     Ttl,
     /// A length out of bounds.
-    #[error("code_length: must be {} to {} digits", CODE_LENGTH.start(), CODE_LENGTH.end())]
+    #[error("must be {} to {} digits", CODE_LENGTH.start(), CODE_LENGTH.end())]
     CodeLength,
     /// A number of guesses out of bounds.
-    #[error("max_attempts: must be {} to {}", MAX_ATTEMPTS.start(), MAX_ATTEMPTS.end())]
+    #[error("must be {} to {}", MAX_ATTEMPTS.start(), MAX_ATTEMPTS.end())]
     MaxAttempts,
 }
 
-impl TryFrom<TemplateFields> for Template {
-    type Error = TemplateError;
-
-    fn try_from(fields: TemplateFields) -> Result<Self, TemplateError> {
-        if fields.name.is_empty() {
-            return Err(TemplateError::Name);
+impl TemplateError {
+    /// The name of the field.
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::From(_) => "from",
+            Self::Text(_) => "text",
+            Self::Ttl => "ttl",
+            Self::CodeLength => "code_length",
+            Self::MaxAttempts => "max_attempts",
         }
+    }
+}
+
+/// Every field of a template that is not valid.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub struct TemplateErrors(pub Vec<TemplateError>);
+
+impl fmt::Display for TemplateErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, error) in self.0.iter().enumerate() {
+            let between = if number == 0 { "" } else { "; " };
+            write!(f, "{between}{}: {error}", error.field())?;
+        }
+        Ok(())
+    }
+}
+
+impl TryFrom<TemplateFields> for Template {
+    type Error = TemplateErrors;
+
+    fn try_from(fields: TemplateFields) -> Result<Self, TemplateErrors> {
+        let mut errors = Vec::new();
+        if fields.name.is_empty() {
+            errors.push(TemplateError::Name);
+        }
+        let from = Sender::parse(&fields.from).map_err(|error| errors.push(error.into()));
+        let text = TemplateText::parse(&fields.text).map_err(|error| errors.push(error.into()));
         if !TTL_SECONDS.contains(&fields.ttl) {
-            return Err(TemplateError::Ttl);
+            errors.push(TemplateError::Ttl);
         }
         if !CODE_LENGTH.contains(&fields.code_length) {
-            return Err(TemplateError::CodeLength);
+            errors.push(TemplateError::CodeLength);
         }
         if !MAX_ATTEMPTS.contains(&fields.max_attempts) {
-            return Err(TemplateError::MaxAttempts);
+            errors.push(TemplateError::MaxAttempts);
         }
-        Ok(Self {
-            id: fields.id,
-            name: fields.name,
-            from: Sender::parse(&fields.from)?,
-            text: TemplateText::parse(&fields.text)?,
-            ttl: Duration::from_secs(fields.ttl.into()),
-            code_length: fields.code_length,
-            max_attempts: fields.max_attempts,
-        })
+        match (from, text) {
+            (Ok(from), Ok(text)) if errors.is_empty() => Ok(Self {
+                id: fields.id,
+                name: fields.name,
+                from,
+                text,
+                ttl: Duration::from_secs(fields.ttl.into()),
+                code_length: fields.code_length,
+                max_attempts: fields.max_attempts,
+            }),
+            _ => Err(TemplateErrors(errors)),
+        }
     }
 }
 
@@ -201,6 +261,21 @@ impl Sender {
         (fits && written.bytes().all(|byte| byte.is_ascii_alphanumeric()))
             .then(|| Self::Id(written.to_owned()))
             .ok_or(SenderError)
+    }
+
+    /// Why SNS refuses every message from it, if it does, though the wire contract allows it.
+    /// See <https://docs.aws.amazon.com/sns/latest/dg/sms_publish-to-phone.html>.
+    #[must_use]
+    pub fn refused_by_sns(&self) -> Option<&'static str> {
+        match self {
+            Self::Id(id) if !(3..=11).contains(&id.len()) => {
+                Some("SNS refuses every message from it: a sender id must have 3 to 11 characters")
+            }
+            Self::Number(number) if !(5..=14).contains(&number.trim_start_matches('+').len()) => {
+                Some("SNS refuses every message from it: a number must have 5 to 14 digits")
+            }
+            Self::Id(_) | Self::Number(_) => None,
+        }
     }
 
     /// The sender as it was written.
@@ -279,6 +354,18 @@ impl TemplateText {
         })
     }
 
+    /// The shortest message that the text can become: a code of that many digits, all alike, and nothing
+    /// for the other placeholders.
+    #[must_use]
+    pub fn shortest(&self, code_length: u8) -> String {
+        let segments = self.segments.iter().map(|segment| match segment {
+            Segment::Literal(literal) => literal.clone(),
+            Segment::Placeholder(name) if name == CODE => "0".repeat(code_length.into()),
+            Segment::Placeholder(_) => String::new(),
+        });
+        segments.collect()
+    }
+
     /// Puts the code and the parameters into their places, in one pass: a placeholder inside a
     /// value stays as it is.
     ///
@@ -354,6 +441,12 @@ mod tests {
     }
 
     #[test]
+    fn the_shortest_message_has_the_code_and_no_parameters() {
+        let text = TemplateText::parse("${a}x${code}y${b}").unwrap();
+        assert_eq!(text.shortest(6), "x000000y");
+    }
+
+    #[test]
     fn a_text_holds_the_code_exactly_once() {
         for text in ["", "your code", "${code} ${code}"] {
             assert_eq!(TemplateText::parse(text), Err(TextError::Code), "{text}");
@@ -396,13 +489,10 @@ mod tests {
     #[test]
     fn every_field_has_its_bounds() {
         let fields = TemplateFields {
-            id: TemplateId(Uuid::nil()),
-            name: "Login".to_owned(),
-            from: "Twofa".to_owned(),
-            text: "${code}".to_owned(),
             ttl: 30,
             code_length: 4,
             max_attempts: 1,
+            ..TemplateFields::new(TemplateId(Uuid::nil()), "Login", "Twofa", "${code}")
         };
         assert!(Template::try_from(fields.clone()).is_ok());
         let faults: [(TemplateError, Fault); 8] = [
@@ -415,10 +505,45 @@ mod tests {
             (TemplateError::MaxAttempts, |f| f.max_attempts = 0),
             (TemplateError::MaxAttempts, |f| f.max_attempts = 11),
         ];
-        for (error, break_it) in faults {
+        let mut all = fields.clone();
+        for (error, break_it) in &faults {
             let mut broken = fields.clone();
             break_it(&mut broken);
-            assert_eq!(Template::try_from(broken), Err(error));
+            break_it(&mut all);
+            let errors = TemplateErrors(vec![error.clone()]);
+            assert_eq!(Template::try_from(broken), Err(errors));
+        }
+        let TemplateErrors(errors) = Template::try_from(all).unwrap_err();
+        let named: Vec<_> = errors.iter().map(TemplateError::field).collect();
+        assert_eq!(
+            named,
+            ["name", "from", "text", "ttl", "code_length", "max_attempts"],
+            "all of them at once"
+        );
+    }
+
+    #[test]
+    fn a_sender_that_sns_refuses_is_known() {
+        for refused in [
+            "AB",
+            "1a",
+            "123",
+            "1234",
+            "123456789012345",
+            "+123456789012345",
+        ] {
+            let sender = Sender::parse(refused).unwrap();
+            assert!(sender.refused_by_sns().is_some(), "{refused}");
+        }
+        for taken in [
+            "ABC",
+            "ABCDEFGHIJK",
+            "12345",
+            "12345678901234",
+            "+12345678901234",
+        ] {
+            let sender = Sender::parse(taken).unwrap();
+            assert_eq!(sender.refused_by_sns(), None, "{taken}");
         }
     }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use twofa::client::{Client, ClientId, Countries, Profile};
+use twofa::client::{Client, ClientId, Countries, Profile, Version};
+use twofa::store::MAX_ITEMS;
 use twofa::template::TemplateFields;
 
 use crate::cap::CarryOver;
@@ -31,12 +32,14 @@ use crate::{template, text};
 #[command(after_help = "Examples:
   twofa apply clients.toml --dry-run
   twofa apply clients.toml
+  twofa apply clients.toml --dry-run --exit-code    # 4: somebody changed something by hand
   twofa apply clients.toml --prune-templates --json | jq .summary
 
 The file:
   [clients.shop]                    # the client's id
   name = 'The Shop'                 # default: the id
   countries = ['GB', 'IE']          # needed for a new client; '*' for all
+  number_types = ['mobile', 'fixed_line_or_mobile']   # the default; fixed_line, voip, personal
   networks = ['203.0.113.0/24']     # default: all
   max_price = '0.05'                # US dollars per SMS, or 'none'
   prepaid = true                    # begins with 0: twofa client set shop --balance N
@@ -48,6 +51,10 @@ The file:
   lock_seconds = 86400
   per_second = 50                   # or 'none'
   per_day = 100000                  # or 'none'
+
+  [[clients.shop.keys]]             # only of a client that is new: as `export` writes them
+  digest = '64 hexadecimal digits: the SHA-256 of the key'
+  created_at = '2030-01-31T00:00:00Z'
 
   [[clients.shop.templates]]
   name = 'Login'
@@ -66,18 +73,23 @@ pub(crate) struct ApplyCommand {
     /// Remove the templates of the file's clients that the file does not name
     #[arg(long)]
     prune_templates: bool,
+    /// With --dry-run: exit with 4 when the stack is not as the file says
+    #[arg(long, requires = "dry_run")]
+    exit_code: bool,
 }
 
 impl ApplyCommand {
     /// Carries it out.
     pub(crate) async fn run(self, place: &Place, progress: Progress) -> Result<Report, Error> {
         let mut faults = Faults::default();
-        let entries = file::read(&input::file(&self.file)?, &mut faults)?;
+        let source = input::file(&self.file)?;
+        let entries = file::read(&source, &mut faults)?;
         let mut plans = Vec::new();
         for entry in entries {
             let client = place.directory.query(&entry.id).await?;
             plans.push(Plan::of(entry, client, self.prune_templates, &mut faults));
         }
+        file::tell_lines(&source, &mut faults.0);
         faults.finish(())?;
         if !self.dry_run {
             let mut carry_over = CarryOver::default();
@@ -94,14 +106,25 @@ impl ApplyCommand {
             }
             carry_over.carry_out(place, progress).await?;
         }
-        Ok(report(&plans, self.dry_run))
+        let report = report(&plans, self.dry_run);
+        let differs = plans.iter().any(Plan::has_changes);
+        Ok(if self.exit_code && differs {
+            report.exit(DIFFERS)
+        } else {
+            report
+        })
     }
 }
+
+/// The exit code that says that a file and a stack differ.
+const DIFFERS: u8 = 4;
 
 /// What is to be done to a client.
 struct Plan {
     id: ClientId,
     is_new: bool,
+    /// The profile as it was read.
+    old: Option<Profile>,
     profile: Profile,
     changes: Vec<Change>,
     templates: Vec<TemplatePlan>,
@@ -131,11 +154,12 @@ impl Plan {
             id,
             path,
             settings,
+            keys,
             templates,
         } = entry;
         let is_new = client.is_none();
         if is_new && settings.countries.is_none() {
-            let missing = "must be said for a new client";
+            let missing = "is required for a new client";
             let field = format!("{path}.countries");
             if !faults.0.iter().any(|fault| fault.field == field) {
                 faults.note(field, missing);
@@ -152,7 +176,10 @@ impl Plan {
             let countries = settings.countries.clone().unwrap_or(Countries::All);
             Profile::new(id.as_str(), countries)
         });
-        let profile = settings.applied_to(base);
+        let mut profile = settings.applied_to(base);
+        if is_new {
+            profile.api_keys = keys;
+        }
         let was_prepaid = old.as_ref().is_some_and(|old| old.prepaid);
         let balance = match (was_prepaid, profile.prepaid) {
             (false, true) => Some(Bound::At(0)),
@@ -188,6 +215,7 @@ impl Plan {
         Self {
             id,
             is_new,
+            old,
             profile,
             changes,
             templates: planned,
@@ -212,46 +240,95 @@ impl Plan {
     }
 
     /// Writes in an order in which nobody meets a refusal that neither the old nor the new settings
-    /// give. The balance comes first: it is there before functions ask for it, and lifted while those
-    /// that remember the client still do. Limits that leave room for the guesses of all templates,
-    /// before and after, do so in between too if fewer guesses come first and more of them last.
+    /// give. Limits that leave room for the guesses of all templates, before and after, do so in between
+    /// too if fewer guesses come first and more of them last.
     async fn carry_out(&self, place: &Place) -> Result<(), Error> {
-        if let Some(balance) = self.balance {
-            let verifications = place.verifications()?;
-            verifications.set_balance(&self.id, balance.into()).await?;
-        }
         if self.templates_first {
-            self.write_templates(place).await?;
-            self.write_profile(place).await
+            // The profile as it was, until its own turn.
+            let before = self.old.as_ref().unwrap_or(&self.profile);
+            let version = self.write_templates(place, before).await?;
+            self.write_profile(place, version).await?;
         } else {
-            self.write_profile(place).await?;
-            self.write_templates(place).await
+            let version = self.write_profile(place, self.profile.version).await?;
+            let profile = Profile {
+                version,
+                ..self.profile.clone()
+            };
+            self.write_templates(place, &profile).await?;
         }
+        Ok(())
     }
 
-    async fn write_profile(&self, place: &Place) -> Result<(), Error> {
-        let directory = &place.directory;
+    /// Writes the profile over the one of that version, with the balance; returns its new version.
+    async fn write_profile(
+        &self,
+        place: &Place,
+        version: Option<Version>,
+    ) -> Result<Option<Version>, Error> {
+        if self.changes.is_empty() {
+            return Ok(version);
+        }
+        let mut details = changes_lines(&self.changes, "");
         if self.is_new {
-            if !directory.add_profile(&self.id, &self.profile).await? {
-                return Err(Error::ClientExists(self.id.clone()));
-            }
-        } else if !self.changes.is_empty() {
-            directory.put_profile(&self.id, &self.profile).await?;
+            let keys = self.profile.api_keys.iter();
+            details.extend(keys.map(|key| format!("key {}: from the file", key.id())));
         }
-        Ok(())
+        let change = place.draft(&self.id, "apply", details).await?;
+        let new = change.version();
+        let profile = Profile {
+            version,
+            ..self.profile.clone()
+        };
+        let mut change = if self.is_new {
+            change.add_profile(&profile)?
+        } else {
+            change.put_profile(&profile)?
+        };
+        if let Some(balance) = self.balance {
+            change = change.set_balance(place.verifications_table()?, balance.into())?;
+        }
+        self.made(place.carry_out(change).await?)?;
+        Ok(Some(new))
     }
 
-    async fn write_templates(&self, place: &Place) -> Result<(), Error> {
-        let directory = &place.directory;
-        for template in &self.templates {
-            if !template.changes.is_empty() {
-                directory.put_template(&self.id, &template.fields).await?;
+    /// Writes the templates beside that profile; returns its new version.
+    async fn write_templates(
+        &self,
+        place: &Place,
+        profile: &Profile,
+    ) -> Result<Option<Version>, Error> {
+        let changed = self.templates.iter().filter(|t| !t.changes.is_empty());
+        let changed = changed.map(|template| (&template.fields, Some(&template.changes)));
+        let removed = self.removed.iter().map(|fields| (fields, None));
+        let writes: Vec<_> = changed.chain(removed).collect();
+        let mut profile = profile.clone();
+        for writes in writes.chunks(MAX_ITEMS) {
+            let details = writes.iter().flat_map(|(fields, changed)| match changed {
+                Some(changed) => template::recorded(fields, changed),
+                None => vec![format!("template {} ({}) removed", fields.name, fields.id)],
+            });
+            let draft = place.draft(&self.id, "apply", details.collect());
+            let change = draft.await?;
+            let new = change.version();
+            let mut change = change.put_profile(&profile)?;
+            for (fields, changed) in writes {
+                change = match changed {
+                    Some(_) => change.put_template(fields)?,
+                    None => change.remove_template(fields.id)?,
+                };
             }
+            self.made(place.carry_out(change).await?)?;
+            profile.version = Some(new);
         }
-        for template in &self.removed {
-            directory.remove_template(&self.id, template.id).await?;
+        Ok(profile.version)
+    }
+
+    fn made(&self, is_made: bool) -> Result<(), Error> {
+        match is_made {
+            true => Ok(()),
+            false if self.is_new => Err(Error::ClientExists(self.id.clone())),
+            false => Err(Error::Overtaken(self.id.clone())),
         }
-        Ok(())
     }
 }
 
@@ -298,7 +375,7 @@ impl TemplatePlan {
         let id = faults.take(&entry.path, id.ok_or("needs an id"))?;
         let base = old
             .cloned()
-            .unwrap_or_else(|| template::new_fields(id, &entry.name));
+            .unwrap_or_else(|| TemplateFields::new(id, &entry.name, "", ""));
         let fields = TemplateFields {
             id,
             name: entry.name,
@@ -378,8 +455,12 @@ fn report(plans: &[Plan], dry_run: bool) -> Report {
             let warning = lock_warning(&plan.profile.limits, plan.max_attempts);
             warnings.extend(warning.map(|warning| format!("{id}: {warning}")));
         }
-        if plan.is_new {
+        if plan.is_new && plan.profile.api_keys.is_empty() {
             warnings.push(format!("{id} is new and has no key: twofa key add {id}"));
+        }
+        if plan.changes.iter().any(Change::is_of_numbers) {
+            let found = settings::warnings(&plan.profile).into_iter();
+            warnings.extend(found.map(|warning| format!("{id}: {warning}")));
         }
         match plan.balance {
             Some(Bound::At(_)) => warnings.push(format!(

@@ -6,14 +6,17 @@ use thiserror::Error;
 use twofa::aws::AwsError;
 use twofa::client::ClientId;
 use twofa::clock::Clock;
+use twofa::store::KEEP;
 
 use crate::error::Error;
 use crate::output::{Progress, listed};
 use crate::place::Place;
 
-/// The time until no call knows the old profile: the 30 seconds for which a function keeps a client, and
-/// the 25 that a call may take.
-const REACHES_ALL: Duration = Duration::from_secs(55);
+/// The longest that a call takes: the time-out of the functions.
+const CALL: Duration = Duration::from_secs(25);
+
+/// The time until no call knows the old profile.
+const REACHES_ALL: Duration = KEEP.saturating_add(CALL);
 
 /// Has the caps of existing clients count the requests that the day has seen.
 #[derive(Debug, Default)]

@@ -4,16 +4,16 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use twofa::client::{Client, Countries, FEW_FAILURES, Limits, Profile, StoredKey};
 use twofa::clock::Timestamp;
-use twofa::store::{Account, UsageState};
+use twofa::store::{Account, MAX_ITEMS, UsageState};
 
 use crate::cap::CarryOver;
-use crate::error::{Error, Faults};
+use crate::error::{Error, Faults, field_at};
 use crate::key::{self, NewKey};
 use crate::output::{Progress, Report, listed, pairs, table};
 use crate::place::{Place, client_id};
 use crate::settings::{
     Bound, Change, Field, SettingOptions, changes, changes_json, changes_lines, fields, own_name,
-    switch, switch_name,
+    switch, switch_name, warnings, whole,
 };
 use crate::template;
 
@@ -22,7 +22,7 @@ use crate::template;
 pub(crate) enum ClientCommand {
     /// Adds a client
     ///
-    /// The countries must be said: a list as short as your users' is the best guard against
+    /// The countries are required: a list as short as your users' is the best guard against
     /// artificially inflated traffic.
     #[command(after_help = "Examples:
   twofa client add shop --countries GB,IE --with-key
@@ -71,6 +71,30 @@ pub(crate) enum ClientCommand {
         #[command(flatten)]
         settings: SettingOptions,
     },
+    /// Adds SMS parts to the balance: one write, whatever is paid from it meanwhile
+    #[command(after_help = "Examples:
+  twofa client top-up shop 1000")]
+    TopUp {
+        /// Its id
+        client: String,
+        /// How many parts to add
+        #[arg(value_parser = whole::<u32>)]
+        parts: u32,
+    },
+    /// Removes a client with its templates
+    ///
+    /// It refuses while the client has live keys. Usage of the last seven days and the record of its
+    /// changes stay. Codes that are on their way can no longer be validated.
+    #[command(after_help = "Examples:
+  twofa client remove shop
+  twofa client remove shop --yes       # with its live keys")]
+    Remove {
+        /// Its id
+        client: String,
+        /// Remove it with its live keys
+        #[arg(long)]
+        yes: bool,
+    },
     /// Refuses the client's calls, from within 30 seconds
     #[command(after_help = "Examples:
   twofa client disable shop
@@ -113,6 +137,8 @@ impl ClientCommand {
             Self::List => list(place, now).await,
             Self::Show { client } => show(place, &client, now).await,
             Self::Set { client, settings } => set(place, &client, &settings, now, progress).await,
+            Self::TopUp { client, parts } => top_up(place, &client, parts, now).await,
+            Self::Remove { client, yes } => remove(place, &client, yes, now).await,
             Self::Disable { client, switches } => turn(place, &client, &switches, true).await,
             Self::Enable { client, switches } => turn(place, &client, &switches, false).await,
         }
@@ -133,7 +159,7 @@ async fn add(
     if options.countries.is_none() {
         faults.note(
             "countries",
-            "must be said: --countries GB,IE or, for all, '*'",
+            "is required: --countries GB,IE or, for all, '*'",
         );
     }
     let expires_at = key::expiry(expires, now, &mut faults);
@@ -150,15 +176,15 @@ async fn add(
         .api_keys
         .extend(key.as_ref().map(|key| key.stored.clone()));
     let balance: Option<u32> = balance.and_then(Option::from);
+    let mut details = changes_lines(&changes(None, fields(&profile)), "");
+    details.extend(balance.map(|parts| format!("balance: {parts}")));
+    details.extend(key.as_ref().map(NewKey::detail));
+    let draft = place.draft(&id, "client add", details).await?;
+    let mut change = draft.add_profile(&profile)?;
     if balance.is_some() {
-        let verifications = place.verifications()?;
-        // The balance is there before the client is, but the one of another client stays.
-        if place.directory.query(&id).await?.is_some() {
-            return Err(Error::ClientExists(id));
-        }
-        verifications.set_balance(&id, balance).await?;
+        change = change.set_balance(place.verifications_table()?, balance)?;
     }
-    if !place.directory.add_profile(&id, &profile).await? {
+    if !place.carry_out(change).await? {
         return Err(Error::ClientExists(id));
     }
     let client = Client {
@@ -171,12 +197,19 @@ async fn add(
         ..UsageState::default()
     };
     let mut json = describe(&client, Some(&usage), now);
-    let mut text = format!("added the client {}\n", client.id);
+    let mut lines = vec![format!("added the client {}", client.id)];
     if let Some(key) = key {
         json["key"] = key.json();
-        text += &key.text();
+        lines.push(key.text());
+    } else {
+        lines.push(format!("next: twofa key add {}", client.id));
     }
-    Ok(Report::new(text, json))
+    lines.push(format!(
+        "next: twofa template add {} Login --from SENDER --text '${{code}} is your code. Never share it.'",
+        client.id
+    ));
+    let text = lines.join("\n");
+    Ok(Report::new(text, json).warn(warnings(&client.profile)))
 }
 
 async fn list(place: &Place, now: Timestamp) -> Result<Report, Error> {
@@ -259,21 +292,112 @@ async fn set(
     check_limits(&profile, client.max_attempts(), "", &mut faults);
     faults.finish(())?;
     let mut changed = changes(Some(fields(&client.profile)), fields(&profile));
+    let mut new_parts = None;
     if let Some(new) = new_balance {
         let new: Option<u32> = new.into();
-        let verifications = place.verifications()?;
         let account = Account::Client(&client.id);
-        let usage = verifications.read_usage(account, now).await?;
+        let usage = place.verifications()?.read_usage(account, now).await?;
         changed.extend(balance_change(balance(&client.profile, &usage), new));
-        // Before the profile, for functions that go by the old one: a balance is there before it is
-        // asked for, and a lifted one refuses nobody while it is still asked for.
-        verifications.set_balance(&client.id, new).await?;
+        new_parts = Some(new);
     }
-    if profile != client.profile {
-        place.directory.put_profile(&client.id, &profile).await?;
+    if !changed.is_empty() {
+        let draft = place.draft(&client.id, "client set", changes_lines(&changed, ""));
+        let mut change = draft.await?.put_profile(&profile)?;
+        if let Some(new) = new_parts {
+            change = change.set_balance(place.verifications_table()?, new)?;
+        }
+        if !place.carry_out(change).await? {
+            return Err(Error::Overtaken(client.id));
+        }
     }
     carry_over.carry_out(place, progress).await?;
-    Ok(changed_report(&client, &profile.limits, &changed))
+    let told = changed.iter().any(Change::is_of_numbers);
+    let warnings = told.then(|| warnings(&profile)).into_iter().flatten();
+    Ok(changed_report(&client, &profile.limits, &changed).warn(warnings))
+}
+
+async fn top_up(place: &Place, client: &str, parts: u32, now: Timestamp) -> Result<Report, Error> {
+    let client = place.client(client).await?;
+    if !client.profile.prepaid {
+        return Err(Error::NoBalance(client.id));
+    }
+    let details = vec![format!("balance: {parts} parts more")];
+    let draft = place.draft(&client.id, "client top-up", details).await?;
+    let change = draft.top_up(place.verifications_table()?, parts)?;
+    if !place.carry_out(change).await? {
+        return Err(Error::NoBalance(client.id));
+    }
+    let account = Account::Client(&client.id);
+    let left = place
+        .verifications()?
+        .read_usage(account, now)
+        .await?
+        .balance;
+    let text = format!(
+        "added {parts} parts to the balance of the client {}, which now has {}",
+        client.id,
+        left.unwrap_or_default()
+    );
+    let json = json!({ "id": client.id, "added": parts, "balance": left });
+    Ok(Report::new(text, json))
+}
+
+async fn remove(
+    place: &Place,
+    client: &str,
+    is_sure: bool,
+    now: Timestamp,
+) -> Result<Report, Error> {
+    let client = place.client(client).await?;
+    let keys = client.profile.api_keys.iter();
+    let live: Vec<_> = keys
+        .filter(|key| key.is_live(now))
+        .map(StoredKey::id)
+        .collect();
+    if !live.is_empty() && !is_sure {
+        return Err(Error::LiveKeys {
+            client: client.id,
+            keys: live,
+        });
+    }
+    let mut profile = client.profile.clone();
+    let mut chunks = client.templates.chunks(MAX_ITEMS).peekable();
+    loop {
+        let templates = chunks.next().unwrap_or_default();
+        let is_last = chunks.peek().is_none();
+        let mut details = vec![format!("name: {}", profile.name)];
+        details.extend(
+            templates
+                .iter()
+                .map(|t| format!("template {} ({})", t.name, t.id)),
+        );
+        let draft = place.draft(&client.id, "client remove", details);
+        let mut change = draft.await?;
+        let version = change.version();
+        change = if is_last {
+            change.remove_profile(&profile)?
+        } else {
+            change.put_profile(&profile)?
+        };
+        for template in templates {
+            change = change.remove_template(template.id)?;
+        }
+        if !place.carry_out(change).await? {
+            return Err(Error::Overtaken(client.id));
+        }
+        if is_last {
+            break;
+        }
+        profile.version = Some(version);
+    }
+    let templates = client.templates.len();
+    let text = format!(
+        "removed the client {} with its templates: {templates}; warm functions take its keys for up to 30 \
+         seconds more",
+        client.id
+    );
+    let json = json!({ "id": client.id, "templates": templates, "keys": live });
+    Ok(Report::new(text, json))
 }
 
 fn changed_report(client: &Client, limits: &Limits, changed: &[Change]) -> Report {
@@ -336,9 +460,22 @@ async fn turn(
         }
     }
     if profile != client.profile {
-        place.directory.put_profile(&client.id, &profile).await?;
+        let what = if off {
+            "client disable"
+        } else {
+            "client enable"
+        };
+        let change = changes(Some(fields(&client.profile)), fields(&profile));
+        let draft = place.draft(&client.id, what, changes_lines(&change, ""));
+        if !place.carry_out(draft.await?.put_profile(&profile)?).await? {
+            return Err(Error::Overtaken(client.id));
+        }
     }
-    let text = format!("the client {} is {}", client.id, state(&profile));
+    let text = format!(
+        "the client {} is {} within 30 seconds",
+        client.id,
+        state(&profile)
+    );
     let still_off = !off && !profile.disabled.is_empty();
     let warning = still_off.then(|| {
         let off = profile.disabled.iter().map(|s| switch_name(*s).to_owned());
@@ -351,7 +488,7 @@ async fn turn(
 /// Notes what is wrong with the limits of a client whose templates allow so many guesses.
 pub(crate) fn check_limits(profile: &Profile, max_attempts: u8, path: &str, faults: &mut Faults) {
     if let Err(error) = profile.limits.check(max_attempts) {
-        faults.note_named(path, error);
+        faults.note(field_at(path, error.field()), error);
     }
 }
 

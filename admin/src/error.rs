@@ -11,7 +11,7 @@ use twofa::aws::{AwsError, AwsErrorKind};
 use twofa::client::{ClientId, MAX_KEYS};
 use twofa::entropy::EntropyError;
 use twofa::secret::SecretError;
-use twofa::store::DirectoryError;
+use twofa::store::{ChangeError, DirectoryError};
 
 use crate::cap::Unfinished;
 use crate::place::PlaceError;
@@ -23,6 +23,27 @@ pub(crate) struct Fault {
     pub(crate) field: String,
     /// What is wrong with it.
     pub(crate) problem: String,
+    /// Its line in a file.
+    pub(crate) line: Option<usize>,
+}
+
+impl Fault {
+    fn json(&self) -> Value {
+        let mut json = json!({ "field": self.field, "error": self.problem });
+        if let Some(line) = self.line {
+            json["line"] = json!(line);
+        }
+        json
+    }
+}
+
+/// The path of `field` in what stands at `path`.
+pub(crate) fn field_at(path: &str, field: &str) -> String {
+    if path.is_empty() {
+        field.to_owned()
+    } else {
+        format!("{path}.{field}")
+    }
 }
 
 /// Every fault of one input.
@@ -35,15 +56,8 @@ impl Faults {
         self.0.push(Fault {
             field: field.into(),
             problem: problem.to_string(),
+            line: None,
         });
-    }
-
-    /// Notes an error of the product, which begins with its field: `ttl: must be …`.
-    pub(crate) fn note_named(&mut self, path: &str, error: impl fmt::Display) {
-        let whole = error.to_string();
-        let (field, problem) = whole.split_once(": ").unwrap_or(("", &whole));
-        let field = [path, field].into_iter().filter(|part| !part.is_empty());
-        self.note(field.collect::<Vec<_>>().join("."), problem);
     }
 
     /// What was read of `field`, or nothing and its fault.
@@ -67,9 +81,17 @@ impl Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, Fault { field, problem }) in self.0.iter().enumerate() {
+        for (number, fault) in self.0.iter().enumerate() {
+            let Fault {
+                field,
+                problem,
+                line,
+            } = fault;
             let end = if number == 0 { "" } else { "\n  " };
-            write!(f, "{end}{field}: {problem}")?;
+            let line = line
+                .map(|line| format!("line {line}: "))
+                .unwrap_or_default();
+            write!(f, "{end}{line}{field}: {problem}")?;
         }
         Ok(())
     }
@@ -127,6 +149,25 @@ pub(crate) enum Error {
         /// Their ids.
         keys: Vec<String>,
     },
+    /// Another operator changed the client after it was read; nothing more is written.
+    #[error(
+        "another operator changed the client {0} at the same time; look at it and run the command again"
+    )]
+    Overtaken(ClientId),
+    /// A client without a balance cannot be topped up.
+    #[error("the client {0} has no balance; give it one: twofa client set {0} --balance PARTS")]
+    NoBalance(ClientId),
+    /// A client whose keys still open the API.
+    #[error("the client {client} has live keys ({}): revoke them first, or say --yes", .keys.join(", "))]
+    LiveKeys {
+        /// Whose they are.
+        client: ClientId,
+        /// Their ids.
+        keys: Vec<String>,
+    },
+    /// SNS did not take a test message, or may have.
+    #[error("SNS did not take the message, or its answer is lost")]
+    NotSent(#[source] AwsError),
     /// A file could not be read.
     #[error("cannot read {}", .path.display())]
     File {
@@ -152,6 +193,9 @@ pub(crate) enum Error {
     /// It is not known where the tables are, or they are out of reach.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// A change failed.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// The directory failed.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -187,6 +231,11 @@ impl Error {
             Self::ClientExists(_)
             | Self::TemplateExists { .. }
             | Self::TooManyKeys { .. }
+            | Self::Overtaken(_)
+            | Self::NoBalance(_)
+            | Self::LiveKeys { .. }
+            | Self::Change(_)
+            | Self::NotSent(_)
             | Self::File { .. }
             | Self::Output(_)
             | Self::NotCarriedOver { .. }
@@ -200,8 +249,15 @@ impl Error {
 
     /// What may help.
     pub(crate) fn hint(&self) -> Option<&'static str> {
+        if let Self::Change(ChangeError::Unknown(_)) = self {
+            return Some(
+                "`twofa audit` lists the change if it is made; a key that was not shown must then be revoked",
+            );
+        }
         let (Self::Directory(DirectoryError::Aws(error))
+        | Self::Change(ChangeError::Directory(DirectoryError::Aws(error)))
         | Self::Aws(error)
+        | Self::NotSent(error)
         | Self::NotCarriedOver {
             source: Unfinished::Aws(error),
             ..
@@ -221,7 +277,10 @@ impl Error {
             (_, Some("ResourceNotFoundException")) => {
                 Some("there is no such table or secret in that account and region")
             }
-            (_, Some("AccessDeniedException")) => {
+            (_, Some("InvalidParameter")) => {
+                Some("SNS refuses the sender or the number; `twofa doctor` looks at both")
+            }
+            (_, Some("AccessDeniedException" | "AuthorizationError")) => {
                 Some("the credentials do not permit it; see --profile")
             }
             _ => None,
@@ -231,13 +290,14 @@ impl Error {
     /// The error for scripts.
     pub(crate) fn json(&self, causes: &[String]) -> Value {
         let fields = match self {
-            Self::Invalid(faults) => faults
-                .0
-                .iter()
-                .map(|fault| json!({ "field": fault.field, "error": fault.problem }))
-                .collect(),
+            Self::Invalid(faults) => faults.0.iter().map(Fault::json).collect(),
             _ => Vec::new(),
         };
-        json!({ "error": self.to_string(), "fields": fields, "causes": causes })
+        json!({
+            "error": self.to_string(),
+            "fields": fields,
+            "causes": causes,
+            "hint": self.hint(),
+        })
     }
 }

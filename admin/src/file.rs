@@ -1,13 +1,20 @@
 //! The file of `twofa apply`, read to its end: every fault is told with its path, all at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
-use twofa::client::{ClientId, Window};
+use twofa::client::{ClientId, KeyDigest, MAX_KEYS, StoredKey, Window};
+use twofa::clock::Timestamp;
 use twofa::template::TemplateId;
 
-use crate::error::{Error, Faults};
+use crate::error::{Error, Fault, Faults};
+use crate::input;
+use crate::moment;
 use crate::settings::{self, Bound, Settings};
+
+/// From which likeness on a field is taken for another one misspelt; clap's own.
+const ALIKE: f64 = 0.7;
 
 /// A client of the file.
 #[derive(Debug)]
@@ -18,6 +25,8 @@ pub(crate) struct ClientEntry {
     pub(crate) path: String,
     /// What the file says of it.
     pub(crate) settings: Settings,
+    /// Its keys, for a client that is new.
+    pub(crate) keys: Vec<StoredKey>,
     /// Its templates.
     pub(crate) templates: Vec<TemplateEntry>,
 }
@@ -39,15 +48,73 @@ pub(crate) struct TemplateEntry {
 
 /// Reads the file; what is wrong with its fields is noted in `faults`.
 pub(crate) fn read(source: &str, faults: &mut Faults) -> Result<Vec<ClientEntry>, Error> {
-    let table: Table = source
-        .parse()
-        .map_err(|error: toml::de::Error| Error::invalid("file", error.to_string().trim_end()))?;
+    let table: Table = source.parse().map_err(|error| malformed(&error, source))?;
+    let from = faults.0.len();
+    let entries = entries(table, faults);
+    tell_lines(source, &mut faults.0[from..]);
+    Ok(entries)
+}
+
+/// The fault of a file that is no TOML.
+fn malformed(error: &toml::de::Error, source: &str) -> Error {
+    let mut faults = Faults::default();
+    faults.note("file", error.message());
+    let at = error.span().map(|span| line_of(source, span.start));
+    if let Some(fault) = faults.0.first_mut() {
+        fault.line = at;
+    }
+    Error::Invalid(faults)
+}
+
+/// The number of the line at that place, from 1.
+fn line_of(source: &str, at: usize) -> usize {
+    let before = source.as_bytes().iter().take(at);
+    before.filter(|byte| **byte == b'\n').count() + 1
+}
+
+/// Tells the faults their lines: that of the field, or of the nearest table around one that is not there.
+pub(crate) fn tell_lines(source: &str, faults: &mut [Fault]) {
+    let Ok(table) = DeTable::parse(source) else {
+        return;
+    };
+    let mut lines = BTreeMap::new();
+    note_lines("", table.get_ref(), source, &mut lines);
+    for fault in faults.iter_mut().filter(|fault| fault.line.is_none()) {
+        let mut path = fault.field.as_str();
+        while fault.line.is_none() && !path.is_empty() {
+            fault.line = lines.get(path).copied();
+            path = path.rfind(['.', '[']).map_or("", |end| &path[..end]);
+        }
+    }
+}
+
+fn note_lines(path: &str, table: &DeTable<'_>, source: &str, lines: &mut BTreeMap<String, usize>) {
+    for (key, value) in table {
+        let path = join(path, key.get_ref());
+        lines.insert(path.clone(), line_of(source, key.span().start));
+        match value.get_ref() {
+            DeValue::Table(table) => note_lines(&path, table, source, lines),
+            DeValue::Array(values) => {
+                for (nth, value) in values.iter().enumerate() {
+                    let path = format!("{path}[{nth}]");
+                    lines.insert(path.clone(), line_of(source, value.span().start));
+                    if let DeValue::Table(table) = value.get_ref() {
+                        note_lines(&path, table, source, lines);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn entries(table: Table, faults: &mut Faults) -> Vec<ClientEntry> {
     let mut file = Reader::new(String::new(), table, faults);
     let clients = file.table("clients");
     file.finish();
     let Some((path, clients)) = clients else {
         faults.note("clients", "must be a table: [clients.shop]");
-        return Ok(Vec::new());
+        return Vec::new();
     };
     let entries = clients.into_iter().filter_map(|(id, client)| {
         let path = join(&path, &id);
@@ -59,7 +126,7 @@ pub(crate) fn read(source: &str, faults: &mut Faults) -> Result<Vec<ClientEntry>
         let table = table_of(client, &path, faults);
         Some(client_entry(id?, path, table?, faults))
     });
-    Ok(entries.collect())
+    entries.collect()
 }
 
 fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -> ClientEntry {
@@ -67,6 +134,7 @@ fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -
     let mut settings = Settings {
         name: reader.text("name", |text| settings::name(&text)),
         countries: reader.texts("countries", |texts| settings::countries(texts)),
+        number_types: reader.texts("number_types", |texts| settings::number_types(texts)),
         networks: reader.texts("networks", |texts| settings::networks(texts)),
         max_price: reader.text("max_price", |text| settings::price(&text)),
         disabled: reader.texts("disabled", |texts| {
@@ -78,7 +146,15 @@ fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -
     };
     let limits = reader.table("limits");
     let templates = reader.tables("templates");
+    let keys = reader.tables("keys");
     reader.finish();
+    let keys = keys.into_iter().flatten();
+    let keys: Vec<_> = keys
+        .filter_map(|(path, table)| stored_key(path, table, faults))
+        .collect();
+    if keys.len() > MAX_KEYS {
+        faults.note(join(&path, "keys"), format!("must be at most {MAX_KEYS}"));
+    }
     if let Some((path, limits)) = limits {
         let mut reader = Reader::new(path, limits, faults);
         settings.max_failures = reader.integer("max_failures");
@@ -105,8 +181,24 @@ fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -
         id,
         path,
         settings,
+        keys,
         templates,
     }
+}
+
+fn stored_key(path: String, table: Table, faults: &mut Faults) -> Option<StoredKey> {
+    let mut reader = Reader::new(path, table, faults);
+    let digest = reader.text("digest", KeyDigest::try_from);
+    let created_at = reader.text("created_at", |text| moment::any(&text));
+    let expires_at = reader.text("expires_at", |text| moment::any(&text));
+    reader.require("digest", digest.is_some());
+    reader.require("created_at", created_at.is_some());
+    reader.finish();
+    Some(StoredKey {
+        digest: digest?,
+        created_at: created_at?.as_millis(),
+        expires_at: expires_at.map(Timestamp::as_millis),
+    })
 }
 
 fn window(path: String, table: Table, faults: &mut Faults) -> Option<Window> {
@@ -128,7 +220,7 @@ fn template_entry(path: String, table: Table, faults: &mut Faults) -> Option<Tem
     });
     let name = reader.text("name", |text| settings::name(&text));
     let from = reader.text("from", Ok::<_, &str>);
-    let text = reader.text("text", Ok::<_, &str>);
+    let text = reader.text("text", |text| Ok::<_, &str>(input::line_breaks(&text)));
     let (ttl, code_length) = (reader.integer("ttl"), reader.integer("code_length"));
     let max_attempts = reader.integer("max_attempts");
     reader.require("name", name.is_some());
@@ -154,6 +246,8 @@ struct Reader<'a> {
     faults: &'a mut Faults,
     /// Fields that were there, right or wrong.
     met: BTreeSet<&'static str>,
+    /// Fields that there could be.
+    known: BTreeSet<&'static str>,
 }
 
 impl<'a> Reader<'a> {
@@ -163,10 +257,12 @@ impl<'a> Reader<'a> {
             table,
             faults,
             met: BTreeSet::new(),
+            known: BTreeSet::new(),
         }
     }
 
     fn take(&mut self, field: &'static str) -> Option<(String, Value)> {
+        self.known.insert(field);
         let value = self.table.remove(field)?;
         self.met.insert(field);
         Some((join(&self.path, field), value))
@@ -255,7 +351,7 @@ impl<'a> Reader<'a> {
     /// Notes a field that is missing. One that is there and wrong is noted already.
     fn require(&mut self, field: &'static str, has_value: bool) {
         if !has_value && !self.met.contains(field) {
-            self.faults.note(join(&self.path, field), "is missing");
+            self.faults.note(join(&self.path, field), "is required");
         }
     }
 
@@ -269,8 +365,18 @@ impl<'a> Reader<'a> {
     /// Notes what is left over.
     fn finish(self) {
         for field in self.table.keys() {
-            self.faults
-                .note(join(&self.path, field), "is not a known field");
+            let close = self
+                .known
+                .iter()
+                .map(|known| (strsim::jaro_winkler(field, known), known));
+            let closest = close.max_by(|one, other| one.0.total_cmp(&other.0));
+            let problem = match closest {
+                Some((likeness, known)) if likeness > ALIKE => {
+                    format!("is not a known field; did you mean {known}?")
+                }
+                _ => "is not a known field".to_owned(),
+            };
+            self.faults.note(join(&self.path, field), problem);
         }
     }
 }

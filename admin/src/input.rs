@@ -27,12 +27,17 @@ pub(crate) fn file(path: &Path) -> Result<String, Error> {
 }
 
 /// `written`, or where it is `-`, standard input without the line break at its end.
-pub(crate) fn or_stdin(written: String) -> Result<String, Error> {
+pub(crate) fn or_stdin(written: &str) -> Result<String, Error> {
     if written != STDIN {
-        return Ok(written);
+        return Ok(line_breaks(written));
     }
     let text = file(Path::new(STDIN))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+    Ok(line_breaks(&text).trim_end_matches('\n').to_owned())
+}
+
+/// `text` with its line breaks as a message has them: an editor may have written CR LF.
+pub(crate) fn line_breaks(text: &str) -> String {
+    text.replace("\r\n", "\n")
 }
 
 fn stdin() -> io::Result<String> {
@@ -56,7 +61,7 @@ pub(crate) struct RecipientOptions {
 impl RecipientOptions {
     /// The number. What was typed is not repeated in the error.
     pub(crate) fn number(&self) -> Result<PhoneNumber, Error> {
-        let written = or_stdin(self.number.join(" "))?;
+        let written = or_stdin(&self.number.join(" "))?;
         PhoneNumber::parse(&written).map_err(|error| Error::invalid("number", error))
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use twofa::client::{ApiKey, ClientId, MAX_KEYS, StoredKey};
+use twofa::client::{ApiKey, ClientId, KEY_ID_LENGTH, MAX_KEYS, StoredKey};
 use twofa::clock::Timestamp;
 use twofa::entropy::EntropyError;
 
@@ -10,9 +10,6 @@ use crate::error::{Error, Faults};
 use crate::moment;
 use crate::output::{Report, table};
 use crate::place::Place;
-
-/// How many digits of its digest name a key.
-const ID_LENGTH: usize = 8;
 
 /// Adds and revokes keys
 #[derive(Debug, Subcommand)]
@@ -78,6 +75,12 @@ impl NewKey {
         Ok(Self { key, stored })
     }
 
+    /// What is recorded of it.
+    pub(crate) fn detail(&self) -> String {
+        let expires = expiry_of(&self.stored).unwrap_or_else(|| "never".to_owned());
+        format!("key {}: made, expires: {expires}", self.stored.id())
+    }
+
     /// The key for scripts.
     pub(crate) fn json(&self) -> Value {
         json!({
@@ -120,7 +123,12 @@ async fn add(
     }
     let key = NewKey::random(&client.id, expires_at, now)?;
     profile.api_keys.push(key.stored.clone());
-    place.directory.put_profile(&client.id, &profile).await?;
+    let draft = place
+        .draft(&client.id, "key add", vec![key.detail()])
+        .await?;
+    if !place.carry_out(draft.put_profile(&profile)?).await? {
+        return Err(Error::Overtaken(client.id));
+    }
     let text = format!(
         "added a key of the client {}, good within 30 seconds\n{}",
         client.id,
@@ -138,7 +146,7 @@ async fn revoke(
 ) -> Result<Report, Error> {
     let is_hex = |byte: u8| byte.is_ascii_hexdigit();
     // What was typed is not repeated: it may be the key itself.
-    if written.len() < ID_LENGTH || !written.bytes().all(is_hex) {
+    if written.len() < KEY_ID_LENGTH || !written.bytes().all(is_hex) {
         let problem = "must be eight or more hexadecimal digits, as `twofa client show` lists them";
         return Err(Error::invalid("key_id", problem));
     }
@@ -157,7 +165,11 @@ async fn revoke(
         });
     };
     profile.api_keys = kept;
-    place.directory.put_profile(&client.id, &profile).await?;
+    let details = vec![format!("key {}: revoked", revoked.id())];
+    let draft = place.draft(&client.id, "key revoke", details).await?;
+    if !place.carry_out(draft.put_profile(&profile)?).await? {
+        return Err(Error::Overtaken(client.id));
+    }
     let live = profile.api_keys.iter().any(|key| key.is_live(now));
     let warning = (!live).then(|| {
         format!(
@@ -195,6 +207,15 @@ pub(crate) fn describe(key: &StoredKey, now: Timestamp) -> Value {
         "created_at": moment::shown(Timestamp::from_millis(key.created_at)),
         "expires_at": expiry_of(key),
         "live": key.is_live(now),
+    })
+}
+
+/// A key for a file: its digest and its times.
+pub(crate) fn exported(key: &StoredKey) -> Value {
+    json!({
+        "digest": String::from(key.digest),
+        "created_at": moment::shown(Timestamp::from_millis(key.created_at)),
+        "expires_at": expiry_of(key),
     })
 }
 

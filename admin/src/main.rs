@@ -6,27 +6,34 @@
 use std::io;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
-use tracing::level_filters::LevelFilter;
 use twofa::clock::Clock;
+use twofa::telemetry;
 
 use crate::apply::ApplyCommand;
+use crate::audit::AuditCommand;
 use crate::client::ClientCommand;
+use crate::doctor::DoctorCommand;
 use crate::error::Error;
+use crate::export::ExportCommand;
 use crate::key::KeyCommand;
 use crate::output::{Progress, Report};
 use crate::place::PlaceOptions;
 use crate::preview::PreviewCommand;
 use crate::recipient::RecipientCommand;
+use crate::send_test::SendTestCommand;
 use crate::template::TemplateCommand;
 use crate::test_number::TestNumberCommand;
 use crate::usage::UsageCommand;
 
 mod apply;
+mod audit;
 mod cap;
 mod client;
+mod doctor;
 mod error;
+mod export;
 mod file;
 mod input;
 mod key;
@@ -35,6 +42,7 @@ mod output;
 mod place;
 mod preview;
 mod recipient;
+mod send_test;
 mod settings;
 mod template;
 mod test_number;
@@ -52,10 +60,10 @@ Examples:
   twofa --local client list
   twofa --stack twofa client add shop --countries GB,IE --with-key
   twofa --stack twofa apply clients.toml --dry-run
-  alias twofa='twofa --stack twofa --region eu-west-1'    # say it once
+  export TWOFA_STACK=twofa AWS_REGION=eu-west-1    # say it once; or TWOFA_LOCAL=1
 
-Exit codes: 0 done, 1 failed, 2 not valid (nothing was written), 3 not found.
-With --json, errors are JSON too, on standard error."
+Exit codes: 0 done, 1 failed, 2 not valid (nothing was written), 3 not found, 4 differs (apply).
+With --json, errors are JSON too, on standard error, those of usage among them."
 )]
 struct Options {
     /// Print JSON for scripts
@@ -82,6 +90,10 @@ enum Command {
     TestNumber(TestNumberCommand),
     Usage(UsageCommand),
     Apply(ApplyCommand),
+    Export(ExportCommand),
+    Audit(AuditCommand),
+    Doctor(DoctorCommand),
+    SendTest(SendTestCommand),
     /// Prints the completions of a shell
     #[command(after_help = "Examples:
   twofa completions zsh > ~/.zfunc/_twofa
@@ -94,23 +106,38 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    let parsed = Options::command().try_get_matches().and_then(|matches| {
+        let mut options = Options::from_arg_matches(&matches)?;
+        options.place.prefer_arguments(&matches);
+        Ok(options)
+    });
     let Options {
         json,
         place,
         command,
-    } = Options::parse();
-    let log = twofa::telemetry::human(LevelFilter::WARN, io::stderr);
-    // Without a log the commands work all the same.
-    let _ = tracing::subscriber::set_global_default(log);
+    } = match parsed {
+        Ok(options) => options,
+        Err(error) => {
+            // It is not parsed: scripts are to find JSON all the same.
+            let as_json = std::env::args().any(|argument| argument == "--json");
+            return output::print_usage(&error, as_json);
+        }
+    };
+    if !json {
+        // Without a log the commands work all the same.
+        let _ = tracing::subscriber::set_global_default(telemetry::plain(io::stderr));
+    }
     let done = match command {
-        Command::Completions { shell } => output::say(&completions(shell)),
+        Command::Completions { shell } => {
+            output::say(&completions(shell)).map(|()| ExitCode::SUCCESS)
+        }
         command => match run(command, &place, Progress::new(json)).await {
             Ok(report) => report.print(json),
             Err(error) => Err(error),
         },
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             output::print_error(&error, json);
             error.exit_code()
@@ -129,6 +156,10 @@ async fn run(command: Command, place: &PlaceOptions, progress: Progress) -> Resu
         Command::TestNumber(command) => command.run(&place.open().await?, now).await,
         Command::Usage(command) => command.run(&place.open().await?, now).await,
         Command::Apply(command) => command.run(&place.open().await?, progress).await,
+        Command::Export(command) => command.run(&place.open().await?).await,
+        Command::Audit(command) => command.run(&place.open().await?).await,
+        Command::Doctor(command) => command.run(&place.open().await?, now).await,
+        Command::SendTest(command) => command.run(&place.open().await?).await,
         Command::Completions { shell } => {
             Ok(Report::new(completions(shell), shell.to_string().into()))
         }

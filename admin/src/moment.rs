@@ -34,6 +34,12 @@ pub(crate) fn to_come(written: &str, now: Timestamp) -> Result<Timestamp, Moment
     (moment > now).then_some(moment).ok_or(MomentError::Past)
 }
 
+/// Reads a moment in RFC 3339, whenever it is.
+pub(crate) fn any(written: &str) -> Result<Timestamp, MomentError> {
+    let moment: Moment = written.parse().map_err(|_| MomentError::Form)?;
+    Ok(Timestamp::from_millis(moment.as_millisecond()))
+}
+
 /// A moment in RFC 3339, to the second.
 pub(crate) fn shown(at: Timestamp) -> String {
     let seconds = at.as_millis().div_euclid(1000);

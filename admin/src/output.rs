@@ -2,7 +2,9 @@
 
 use std::error::Error as _;
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
@@ -17,6 +19,8 @@ pub(crate) struct Report {
     pub(crate) json: Value,
     /// What is done, and yet worth a second thought.
     pub(crate) warnings: Vec<String>,
+    /// The exit code.
+    pub(crate) code: u8,
 }
 
 impl Report {
@@ -26,7 +30,14 @@ impl Report {
             text: text.into(),
             json,
             warnings: Vec::new(),
+            code: 0,
         }
+    }
+
+    /// The same with an exit code other than 0.
+    pub(crate) fn exit(mut self, code: u8) -> Self {
+        self.code = code;
+        self
     }
 
     /// The same with `warnings`.
@@ -37,17 +48,18 @@ impl Report {
 
     /// Writes it: the result to standard output, warnings to standard error, or all of it as JSON to
     /// standard output.
-    pub(crate) fn print(mut self, as_json: bool) -> Result<(), Error> {
+    pub(crate) fn print(mut self, as_json: bool) -> Result<ExitCode, Error> {
+        let code = ExitCode::from(self.code);
         if !as_json {
             for warning in &self.warnings {
                 complain(&format!("warning: {warning}\n"));
             }
-            return say(&self.text);
+            return say(&self.text).map(|()| code);
         }
         if let Value::Object(fields) = &mut self.json {
             fields.insert("warnings".to_owned(), json!(self.warnings));
         }
-        say(&format!("{:#}", self.json))
+        say(&format!("{:#}", self.json)).map(|()| code)
     }
 }
 
@@ -89,15 +101,54 @@ pub(crate) fn print_error(error: &Error, as_json: bool) {
         causes.push(cause.to_string());
         source = cause.source();
     }
-    causes.extend(error.hint().map(ToOwned::to_owned));
     if as_json {
         complain(&format!("{:#}\n", error.json(&causes)));
         return;
     }
     complain(&format!("error: {error}\n"));
     for cause in causes {
-        complain(&format!("  because: {cause}\n"));
+        complain(&format!("  caused by: {cause}\n"));
     }
+    if let Some(hint) = error.hint() {
+        complain(&format!("  hint: {hint}\n"));
+    }
+}
+
+/// Writes what clap has to say: help and version to standard output, a usage error to standard error.
+pub(crate) fn print_usage(error: &clap::Error, as_json: bool) -> ExitCode {
+    if !error.use_stderr() {
+        // Nobody may be reading.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if as_json {
+        let text = error.render().to_string();
+        let message = text.split("\n\n").next().unwrap_or_default();
+        let message = message.trim_start_matches("error: ").trim();
+        let field = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(argument)) => Some(field_of(argument)),
+            Some(ContextValue::Strings(arguments)) => arguments.first().map(|one| field_of(one)),
+            _ => None,
+        };
+        let fields: Vec<_> = field
+            .map(|field| json!({ "field": field, "error": message }))
+            .into_iter()
+            .collect();
+        let json = json!({ "error": message, "fields": fields, "causes": [], "hint": null });
+        complain(&format!("{json:#}\n"));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(2)
+}
+
+/// The field that an argument of clap is, as errors name it: `--per-day <N>` is `per_day`.
+fn field_of(argument: &str) -> String {
+    let name = argument.split_whitespace().next().unwrap_or_default();
+    let name = name
+        .trim_start_matches("--")
+        .trim_matches(['<', '>', '[', ']']);
+    name.to_ascii_lowercase().replace('-', "_")
 }
 
 fn complain(text: &str) {

@@ -10,15 +10,18 @@ use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsP
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_sdk_cloudformation::types::Stack;
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
-use clap::Args;
+use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 use http::Uri;
 use std::sync::Arc;
 use thiserror::Error;
+use tokio::sync::OnceCell;
 use twofa::aws::{AwsError, Roots, http_client};
-use twofa::client::{Client, ClientId};
-use twofa::clock::Timestamp;
+use twofa::client::{Client, ClientId, Version};
+use twofa::clock::{Clock, Timestamp};
 use twofa::secret::{Secret, Secrets};
-use twofa::store::{Directory, Verifications};
+use twofa::store::{Change, ChangeError, Changes, Directory, Record, Verifications};
 
 use crate::error::Error;
 
@@ -36,10 +39,10 @@ const ATTEMPTS: u32 = 7;
 #[command(next_help_heading = "Where (one of --local, --stack, --directory-table)")]
 pub(crate) struct PlaceOptions {
     /// Work on this machine's `cargo run`; nothing is sent to AWS
-    #[arg(long, global = true)]
+    #[arg(long, global = true, env = "TWOFA_LOCAL", value_parser = BoolishValueParser::new())]
     local: bool,
     /// Work on the CloudFormation stack of this name: its outputs name tables and secret
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", env = "TWOFA_STACK")]
     stack: Option<String>,
     /// The table of clients and templates, by name or ARN
     #[arg(long, global = true, value_name = "TABLE", hide_short_help = true)]
@@ -57,10 +60,22 @@ pub(crate) struct PlaceOptions {
     #[arg(long, global = true)]
     profile: Option<String>,
     /// With --local: where DynamoDB listens [default: port 8000 of this machine]
-    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        hide_short_help = true,
+        env = "TWOFA_DYNAMODB_ENDPOINT"
+    )]
     dynamodb_endpoint: Option<String>,
     /// With --local: where SNS and Secrets Manager listen [default: port 4566 of this machine]
-    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        hide_short_help = true,
+        env = "TWOFA_SNS_ENDPOINT"
+    )]
     sns_endpoint: Option<String>,
 }
 
@@ -68,7 +83,9 @@ pub(crate) struct PlaceOptions {
 #[derive(Debug, Error)]
 pub(crate) enum PlaceError {
     /// Nothing was said.
-    #[error("say where: --local, --stack NAME, or --directory-table TABLE")]
+    #[error(
+        "say where: --local, --stack NAME, or --directory-table TABLE; or set TWOFA_STACK or TWOFA_LOCAL"
+    )]
     Nowhere,
     /// Too much was said.
     #[error("--local, --stack and --directory-table exclude each other: say one")]
@@ -125,10 +142,23 @@ impl PlaceError {
 pub(crate) struct Place {
     /// Clients and templates.
     pub(crate) directory: Directory,
-    verifications: Option<Verifications>,
+    changes: Changes,
+    verifications: Option<(Verifications, String)>,
     secrets: Option<Secrets>,
     /// Who messages come from where a new template does not say.
     pub(crate) default_sender: Option<String>,
+    sts: aws_sdk_sts::Client,
+    caller: OnceCell<String>,
+    /// DynamoDB itself, to look at the tables.
+    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
+    /// The name of the directory.
+    pub(crate) directory_table: String,
+    /// SNS, to send a test and to look at the account's settings.
+    pub(crate) sns: aws_sdk_sns::Client,
+    /// The region.
+    pub(crate) region: String,
+    /// The topic that the alarms are published to, where a stack tells it.
+    pub(crate) alarm_topic: Option<String>,
 }
 
 /// The names of what a place has.
@@ -137,9 +167,36 @@ struct Names {
     verifications: Option<String>,
     secret: Option<String>,
     default_sender: Option<String>,
+    alarm_topic: Option<String>,
 }
 
 impl PlaceOptions {
+    /// Forgets what the environment says of the place where an argument says another one, and what it says
+    /// of the laptop where the place is none.
+    pub(crate) fn prefer_arguments(&mut self, matches: &ArgMatches) {
+        let source = |name: &str| matches.value_source(name);
+        let places = ["local", "stack", "directory_table"];
+        if places
+            .iter()
+            .any(|name| source(name) == Some(ValueSource::CommandLine))
+        {
+            if source("local") == Some(ValueSource::EnvVariable) {
+                self.local = false;
+            }
+            if source("stack") == Some(ValueSource::EnvVariable) {
+                self.stack = None;
+            }
+        }
+        if !self.local {
+            if source("dynamodb_endpoint") == Some(ValueSource::EnvVariable) {
+                self.dynamodb_endpoint = None;
+            }
+            if source("sns_endpoint") == Some(ValueSource::EnvVariable) {
+                self.sns_endpoint = None;
+            }
+        }
+    }
+
     /// Finds the place; on the laptop without a call.
     pub(crate) async fn open(&self) -> Result<Place, PlaceError> {
         let chosen = [
@@ -164,6 +221,7 @@ impl PlaceOptions {
                 verifications: self.verifications_table.clone(),
                 secret: self.secret.clone(),
                 default_sender: None,
+                alarm_topic: None,
             },
             (None, None) => return Err(PlaceError::Nowhere),
         };
@@ -213,6 +271,7 @@ impl PlaceOptions {
             verifications: Some(verifications),
             secret: Some(secret),
             default_sender: None,
+            alarm_topic: None,
         };
         Ok(Place::new(
             &laptop_config(dynamodb),
@@ -310,6 +369,7 @@ async fn outputs(config: &SdkConfig, stack: &str) -> Result<Names, PlaceError> {
         verifications: Some(output("VerificationsTable")?),
         secret: Some(output("SecretArn")?),
         default_sender: output("DefaultSenderId").ok(),
+        alarm_topic: output("AlarmTopic").ok(),
     })
 }
 
@@ -324,12 +384,27 @@ fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
     aws_sdk_dynamodb::Client::from_conf(own.build())
 }
 
+/// What a command misses that works on the other table.
+const NEEDS_VERIFICATIONS: PlaceError = PlaceError::Needs("--verifications-table");
+
 impl Place {
     fn new(tables: &SdkConfig, secrets: &SdkConfig, names: &Names) -> Self {
         let dynamodb = dynamodb(tables);
-        let verifications = names.verifications.as_deref();
+        let verifications = names.verifications.clone();
         Self {
-            verifications: verifications.map(|table| Verifications::new(dynamodb.clone(), table)),
+            changes: Changes::new(dynamodb.clone(), &names.directory),
+            verifications: verifications
+                .map(|table| (Verifications::new(dynamodb.clone(), &table), table)),
+            dynamodb: dynamodb.clone(),
+            directory_table: names.directory.clone(),
+            sns: twofa::aws::sns(secrets),
+            region: secrets
+                .region()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            alarm_topic: names.alarm_topic.clone(),
+            sts: aws_sdk_sts::Client::new(secrets),
+            caller: OnceCell::new(),
             secrets: names.secret.as_deref().map(|id| {
                 let client = aws_sdk_secretsmanager::Client::new(secrets);
                 Secrets::new(client, id)
@@ -341,8 +416,47 @@ impl Place {
 
     /// Recipients, balances and usage.
     pub(crate) fn verifications(&self) -> Result<&Verifications, PlaceError> {
-        let needed = PlaceError::Needs("--verifications-table");
-        self.verifications.as_ref().ok_or(needed)
+        self.verifications
+            .as_ref()
+            .map(|(table, _)| table)
+            .ok_or(NEEDS_VERIFICATIONS)
+    }
+
+    /// The name of the table of recipients, balances and usage.
+    pub(crate) fn verifications_table(&self) -> Result<&str, PlaceError> {
+        let name = self.verifications.as_ref().map(|(_, name)| name.as_str());
+        name.ok_or(NEEDS_VERIFICATIONS)
+    }
+
+    /// A change of `client` by whoever runs the command, to be recorded as `what` with its `details`.
+    pub(crate) async fn draft(
+        &self,
+        client: &ClientId,
+        what: &str,
+        details: Vec<String>,
+    ) -> Result<Change, Error> {
+        let by = self.caller().await?;
+        let (id, now) = (Version::random()?, Clock::System.now());
+        let record = Record::new(id, client, now, by, what, details);
+        Ok(self.changes.draft(record))
+    }
+
+    /// Makes a change; `false` when another operator's came before it.
+    pub(crate) async fn carry_out(&self, change: Change) -> Result<bool, ChangeError> {
+        self.changes.carry_out(change).await
+    }
+
+    /// The ARN of whoever runs the command.
+    pub(crate) async fn caller(&self) -> Result<&str, AwsError> {
+        let caller = self.caller.get_or_try_init(|| self.ask_caller()).await?;
+        Ok(caller)
+    }
+
+    async fn ask_caller(&self) -> Result<String, AwsError> {
+        const OPERATION: &str = "GetCallerIdentity";
+        let asked = self.sts.get_caller_identity().send().await;
+        let caller = asked.map_err(|error| AwsError::new(OPERATION, &error))?;
+        caller.arn.ok_or_else(|| AwsError::incomplete(OPERATION))
     }
 
     /// The keys that recipients are digested with.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use serde_json::json;
 use twofa::sms::Encoding;
-use twofa::template::{CODE, CODE_LENGTH, TemplateText};
+use twofa::template::{CODE, CODE_LENGTH, DEFAULT_CODE_LENGTH, TemplateText};
 
 use crate::error::{Error, Faults};
 use crate::input;
@@ -52,17 +52,21 @@ impl PreviewCommand {
             faults.note("code_length", format!("must be {least} to {most} digits"));
         }
         faults.finish(())?;
-        let (source, length) = match (self.client, self.template, self.text) {
-            (_, _, Some(text)) => (input::or_stdin(text)?, length.unwrap_or(6)),
+        let (source, length, sender) = match (self.client, self.template, self.text) {
+            (_, _, Some(text)) => {
+                let length = length.unwrap_or(DEFAULT_CODE_LENGTH);
+                (input::or_stdin(&text)?, length, None)
+            }
             (Some(client), Some(template), None) => {
                 let client = place.open().await?.client(&client).await?;
                 let template = template::find(&client, &template)?;
                 let text = template.text.as_str().to_owned();
-                (text, length.unwrap_or(template.code_length))
+                let sender = text::sender_warning(&template.from);
+                (text, length.unwrap_or(template.code_length), sender)
             }
             _ => return Err(Error::invalid("text", "say CLIENT and TEMPLATE, or --text")),
         };
-        render(&source, length, &parameters)
+        Ok(render(&source, length, &parameters)?.warn(sender))
     }
 }
 
@@ -72,20 +76,13 @@ fn render(
     parameters: &BTreeMap<String, String>,
 ) -> Result<Report, Error> {
     let mut faults = Faults::default();
-    let Some(template) = faults.take("text", TemplateText::parse(source)) else {
+    let parsed = TemplateText::parse(source);
+    let parsed = parsed.map_err(|error| text::typed_problem(&error, source));
+    let Some(template) = faults.take("text", parsed) else {
         return Err(Error::Invalid(faults));
     };
     faults.take("text", text::check(&template, length));
-    let rendered = match text::render(&template, length, parameters)? {
-        Ok(rendered) => rendered,
-        Err(missing) => {
-            for name in missing {
-                let field = format!("parameters.{name}");
-                faults.note(field, format!("is missing: --param {name}=VALUE"));
-            }
-            String::new()
-        }
-    };
+    let rendered = fill(&template, length, parameters, &mut faults)?;
     faults.finish(())?;
     let size = measure(&rendered).map_err(|error| Error::invalid("text", error))?;
     let encoding = match size.encoding {
@@ -111,8 +108,27 @@ fn render(
     Ok(Report::new(text, json).warn(warnings))
 }
 
+/// The text with an example code and the parameters; the placeholders without a value are noted.
+pub(crate) fn fill(
+    template: &TemplateText,
+    length: u8,
+    parameters: &BTreeMap<String, String>,
+    faults: &mut Faults,
+) -> Result<String, Error> {
+    match text::render(template, length, parameters)? {
+        Ok(rendered) => Ok(rendered),
+        Err(missing) => {
+            for name in missing {
+                let field = format!("parameters.{name}");
+                faults.note(field, format!("is required: --param {name}=VALUE"));
+            }
+            Ok(String::new())
+        }
+    }
+}
+
 /// `name=value`, each name once; as in a request, no control characters.
-fn parameters(written: &[String], faults: &mut Faults) -> BTreeMap<String, String> {
+pub(crate) fn parameters(written: &[String], faults: &mut Faults) -> BTreeMap<String, String> {
     let mut parameters = BTreeMap::new();
     for pair in written {
         let Some((name, value)) = pair.split_once('=') else {

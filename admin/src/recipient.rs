@@ -47,7 +47,12 @@ impl RecipientCommand {
             }
             Self::Unlock(options) => {
                 let known = Known::read(&options, place, now).await?;
-                place.verifications()?.unlock(known.recipient, now).await?;
+                let details = vec![format!("number {}", masked(&known.number))];
+                let draft = place.draft(&known.client.id, "recipient unlock", details);
+                let table = place.verifications_table()?;
+                // Of a recipient that is not remembered there is nothing to forget.
+                let change = draft.await?.unlock(table, known.recipient)?;
+                place.carry_out(change).await?;
                 Ok(known.unlocked())
             }
         }

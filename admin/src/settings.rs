@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 use thiserror::Error;
 use twofa::client::{ClientId, Countries, Limits, Profile, Switch, Window};
-use twofa::phone::{Country, CountryError};
+use twofa::phone::{Country, CountryError, NumberType};
 
 use crate::error::Faults;
 use crate::output::listed;
@@ -18,7 +18,7 @@ use crate::output::listed;
 const LONGEST_NAME: usize = 100;
 
 /// What takes a limit away.
-const NONE: &str = "none";
+pub(crate) const NONE: &str = "none";
 
 /// What stands for every country or network.
 const ANY: &str = "*";
@@ -46,6 +46,7 @@ impl<T> From<Bound<T>> for Option<T> {
 pub(crate) struct Settings {
     pub(crate) name: Option<String>,
     pub(crate) countries: Option<Countries>,
+    pub(crate) number_types: Option<BTreeSet<NumberType>>,
     pub(crate) networks: Option<Vec<IpNet>>,
     pub(crate) max_price: Option<Bound<String>>,
     pub(crate) windows: Option<Vec<Window>>,
@@ -67,6 +68,7 @@ impl Settings {
         }
         set(&mut profile.name, self.name);
         set(&mut profile.countries, self.countries);
+        set(&mut profile.number_types, self.number_types);
         set(&mut profile.networks, self.networks);
         set(&mut profile.max_price, self.max_price.map(Into::into));
         set(&mut profile.limits.windows, self.windows);
@@ -95,6 +97,8 @@ pub(crate) struct SettingOptions {
     /// The countries it may send to, ISO 3166-1 alpha-2, as GB,DE; '*': all
     #[arg(long, value_name = "COUNTRIES")]
     pub(crate) countries: Option<String>,
+    #[arg(long, value_name = "TYPES", help = types_help())]
+    number_types: Option<String>,
     /// The networks it may call from, comma-separated CIDRs; '*': all
     #[arg(long, value_name = "CIDRS")]
     networks: Option<String>,
@@ -121,6 +125,15 @@ pub(crate) struct SettingOptions {
     balance: Option<String>,
 }
 
+fn types_help() -> String {
+    let names = |types: &[NumberType]| types.iter().map(|one| one.as_str()).collect::<Vec<_>>();
+    format!(
+        "The types of numbers it may send to, comma-separated: {} [default of `add`: {}]",
+        names(&NumberType::ALL).join(", "),
+        names(&NumberType::DEFAULT).join(",")
+    )
+}
+
 impl SettingOptions {
     /// The settings, and the balance if one is set.
     pub(crate) fn read(&self, faults: &mut Faults) -> (Settings, Option<Bound<u32>>) {
@@ -138,6 +151,9 @@ impl SettingOptions {
             name: read(faults, "name", self.name.as_ref(), |text| name(text)),
             countries: read(faults, "countries", self.countries.as_ref(), |text| {
                 countries(text.split(','))
+            }),
+            number_types: read(faults, "number_types", self.number_types.as_ref(), |text| {
+                number_types(text.split(','))
             }),
             networks: read(faults, "networks", self.networks.as_ref(), |text| {
                 networks(text.split(','))
@@ -192,8 +208,14 @@ pub(crate) enum SettingError {
     Price,
     #[error("{0:?} must be SENDS/SECONDS, such as 5/600")]
     Window(String),
-    #[error("must be a whole number, or none")]
+    #[error("must be a whole number without a sign, or none")]
     Count,
+    #[error("must be a whole number without a sign")]
+    Whole,
+    #[error("{0:?} must be one of mobile, fixed_line_or_mobile, fixed_line, voip, personal")]
+    NumberType(String),
+    #[error("must name at least one type, such as mobile")]
+    NoNumberType,
     #[error("{0:?} must be one of account, client, product, connection")]
     Switch(String),
 }
@@ -235,6 +257,22 @@ pub(crate) fn countries<'a>(
     listed.map(Countries::Only)
 }
 
+/// Types of numbers, by their names.
+pub(crate) fn number_types<'a>(
+    written: impl IntoIterator<Item = &'a str>,
+) -> Result<BTreeSet<NumberType>, SettingError> {
+    let parse = |written: &str| {
+        let mut all = NumberType::ALL.into_iter();
+        all.find(|known| known.as_str() == written)
+            .ok_or_else(|| SettingError::NumberType(written.to_owned()))
+    };
+    let types = written.into_iter().map(|written| parse(written.trim()));
+    let types: BTreeSet<_> = types.collect::<Result<_, _>>()?;
+    (!types.is_empty())
+        .then_some(types)
+        .ok_or(SettingError::NoNumberType)
+}
+
 /// Networks, each once; an address stands for itself alone; `*` or nothing for all.
 pub(crate) fn networks<'a>(
     written: impl IntoIterator<Item = &'a str>,
@@ -248,10 +286,14 @@ pub(crate) fn networks<'a>(
 }
 
 fn network(written: &str) -> Result<IpNet, SettingError> {
-    let network = written
-        .parse::<IpNet>()
-        .or_else(|_| written.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| SettingError::Network(written.to_owned()))?;
+    // An address is read as the standard library does: a leading zero, by which some mean octal, is none.
+    let read = || {
+        let Some((address, prefix)) = written.split_once('/') else {
+            return written.parse::<IpAddr>().ok().map(IpNet::from);
+        };
+        IpNet::new(address.parse().ok()?, whole(prefix).ok()?).ok()
+    };
+    let network = read().ok_or_else(|| SettingError::Network(written.to_owned()))?;
     if network.trunc() != network {
         return Err(SettingError::HostBits {
             written: written.to_owned(),
@@ -286,8 +328,8 @@ pub(crate) fn window(written: &str) -> Result<Window, SettingError> {
     let parse = || {
         let (sends, seconds) = written.split_once('/')?;
         Some(Window {
-            sends: sends.trim().parse().ok()?,
-            seconds: seconds.trim().parse().ok()?,
+            sends: whole(sends.trim()).ok()?,
+            seconds: whole(seconds.trim()).ok()?,
         })
     };
     parse().ok_or_else(|| SettingError::Window(written.to_owned()))
@@ -298,9 +340,54 @@ pub(crate) fn count(written: &str) -> Result<Bound<u32>, SettingError> {
     if written == NONE {
         return Ok(Bound::Free);
     }
-    u32::from_str(written)
+    whole(written)
         .map(Bound::At)
         .map_err(|_| SettingError::Count)
+}
+
+/// A whole number in digits alone: a sign would promise to add.
+pub(crate) fn whole<T: FromStr>(written: &str) -> Result<T, SettingError> {
+    let is_plain = written.bytes().all(|byte| byte.is_ascii_digit());
+    let number = is_plain.then(|| written.parse().ok()).flatten();
+    number.ok_or(SettingError::Whole)
+}
+
+/// What countries or types of numbers leave out that an operator may not expect.
+pub(crate) fn warnings(profile: &Profile) -> Vec<String> {
+    let Countries::Only(listed) = &profile.countries else {
+        return Vec::new();
+    };
+    let mut warnings = Vec::new();
+    for country in listed {
+        let code = country.as_str();
+        let sharers = country.sharers().into_iter();
+        let missing: Vec<_> = sharers.filter(|other| !listed.contains(other)).collect();
+        match &missing[..] {
+            [] => {}
+            few if few.len() <= 5 => {
+                let names: Vec<_> = few.iter().map(Country::as_str).collect();
+                warnings.push(format!(
+                    "countries: {code} leaves out {}, which have its calling code too",
+                    names.join(", ")
+                ));
+            }
+            many => warnings.push(format!(
+                "countries: {code} leaves out {} countries that have its calling code too",
+                many.len()
+            )),
+        }
+        if country.number_types().is_disjoint(&profile.number_types) {
+            warnings.push(format!(
+                "number_types: no number of {code} is of these types; its own are {}",
+                listed_types(&country.number_types())
+            ));
+        }
+    }
+    warnings
+}
+
+fn listed_types(types: &BTreeSet<NumberType>) -> String {
+    listed(types.iter().map(|one| one.as_str().to_owned()), NONE)
 }
 
 /// A switch by its name.
@@ -357,10 +444,12 @@ pub(crate) fn fields(profile: &Profile) -> Vec<Field> {
         disabled,
         networks,
         countries,
+        number_types,
         max_price,
         limits,
         prepaid,
         test_recipients: _,
+        version: _,
     } = profile;
     let texts = |name, texts: Vec<String>, none: &str| Field {
         name,
@@ -371,12 +460,14 @@ pub(crate) fn fields(profile: &Profile) -> Vec<Field> {
         Countries::All => vec![ANY.to_owned()],
         Countries::Only(listed) => listed.iter().map(|c| c.as_str().to_owned()).collect(),
     };
+    let types = number_types.iter().map(|one| one.as_str().to_owned());
     let switches = disabled.iter().map(|s| switch_name(*s).to_owned());
     let networks = networks.iter().map(ToString::to_string);
     let mut fields = vec![
         Field::plain("name", json!(name)),
         texts("disabled", switches.collect(), "nothing"),
         texts("countries", countries, NONE),
+        texts("number_types", types.collect(), NONE),
         texts("networks", networks.collect(), ANY),
         Field::plain("max_price", json!(max_price)),
     ];
@@ -419,6 +510,13 @@ pub(crate) struct Change {
     pub(crate) new: Field,
     /// As it is.
     pub(crate) old: Option<Field>,
+}
+
+impl Change {
+    /// Whether it decides which numbers are sent to.
+    pub(crate) fn is_of_numbers(&self) -> bool {
+        ["countries", "number_types"].contains(&self.new.name)
+    }
 }
 
 /// What differs between `old` and `new`; without an old one, everything.

@@ -1,18 +1,24 @@
 //! `twofa template`: what clients may send.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use twofa::client::{Client, ClientId};
-use twofa::template::{CODE_LENGTH, Template, TemplateFields, TemplateId, TemplateText};
+use twofa::template::{
+    CODE_LENGTH, DEFAULT_CODE_LENGTH, DEFAULT_MAX_ATTEMPTS, DEFAULT_TTL, MAX_ATTEMPTS, TTL_SECONDS,
+    Template, TemplateErrors, TemplateFields, TemplateId, TemplateText,
+};
 use uuid::Uuid;
 
 use crate::client::{check_limits, lock_warning};
-use crate::error::{Error, Faults};
+use crate::error::{Error, Faults, field_at};
 use crate::input;
 use crate::output::{Report, pairs, table};
 use crate::place::Place;
-use crate::settings::{self, Field, changes, changes_json, changes_lines, one_line};
+use crate::settings::{self, Change, Field, changes, changes_json, changes_lines, one_line};
 use crate::text;
 
 /// Adds, shows and changes templates
@@ -91,15 +97,33 @@ pub(crate) struct TemplateOptions {
     /// What it says, with ${code} once and any other ${placeholders}; -: standard input
     #[arg(long)]
     text: Option<String>,
-    /// For how many seconds a code is valid, 30-600 [default of `add`: 300]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        value_parser = settings::whole::<u32>,
+        help = bounded("For how many seconds a code is valid", &TTL_SECONDS, DEFAULT_TTL)
+    )]
     ttl: Option<u32>,
-    /// How many digits a code has, 4-10 [default of `add`: 6]
-    #[arg(long, value_name = "DIGITS")]
+    #[arg(
+        long,
+        value_name = "DIGITS",
+        value_parser = settings::whole::<u8>,
+        help = bounded("How many digits a code has", &CODE_LENGTH, DEFAULT_CODE_LENGTH)
+    )]
     code_length: Option<u8>,
-    /// How many guesses a code allows, 1-10 [default of `add`: 5]
-    #[arg(long, value_name = "N")]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = settings::whole::<u8>,
+        help = bounded("How many guesses a code allows", &MAX_ATTEMPTS, DEFAULT_MAX_ATTEMPTS)
+    )]
     max_attempts: Option<u8>,
+}
+
+/// The help of an option with its bounds and what `add` takes where it is not given.
+fn bounded<T: Display>(help: &str, bounds: &RangeInclusive<T>, default: T) -> String {
+    let (least, most) = (bounds.start(), bounds.end());
+    format!("{help}, {least}-{most} [default of `add`: {default}]")
 }
 
 impl TemplateCommand {
@@ -136,8 +160,15 @@ impl TemplateCommand {
             Self::Remove { client, template } => {
                 let client = place.client(&client).await?;
                 let template = find(&client, &template)?;
-                let removal = place.directory.remove_template(&client.id, template.id);
-                removal.await?;
+                let details = vec![format!("template {} ({})", template.name, template.id)];
+                let draft = place.draft(&client.id, "template remove", details).await?;
+                let change = draft.put_profile(&client.profile)?;
+                if !place
+                    .carry_out(change.remove_template(template.id)?)
+                    .await?
+                {
+                    return Err(Error::Overtaken(client.id));
+                }
                 let text = format!("removed the template {} ({})", template.name, template.id);
                 let json = json!({ "client": client.id, "removed": template.id });
                 Ok(Report::new(text, json))
@@ -157,7 +188,7 @@ async fn add(
     options.from = options.from.or_else(|| place.default_sender.clone());
     for (field, given) in [("from", &options.from), ("text", &options.text)] {
         if given.is_none() {
-            faults.note(field, format!("must be said: --{field}"));
+            faults.note(field, format!("is required: --{field}"));
         }
     }
     let name = faults.take("name", settings::name(name));
@@ -168,7 +199,7 @@ async fn add(
     let Some(template_id) = given.or_else(|| stable_id(&id, &name)) else {
         return Err(Error::invalid("id", "must be a UUID"));
     };
-    let fields = options.applied_to(new_fields(template_id, &name))?;
+    let fields = options.applied_to(TemplateFields::new(template_id, &name, "", ""))?;
     let client = place.client(client).await?;
     let taken = |template: &&Template| template.id == template_id || template.name == name;
     if client.templates.iter().any(|template| taken(&template)) {
@@ -178,7 +209,12 @@ async fn add(
         });
     }
     let most = checked(&fields, &client)?;
-    place.directory.put_template(&client.id, &fields).await?;
+    let details = recorded(&fields, &changes(None, self::fields(&fields)));
+    let draft = place.draft(&client.id, "template add", details).await?;
+    let change = draft.put_profile(&client.profile)?.put_template(&fields)?;
+    if !place.carry_out(change).await? {
+        return Err(Error::Overtaken(client.id));
+    }
     let mut lines = vec![
         format!("added the template {name} of the client {}", client.id),
         format!("  id: {template_id}"),
@@ -224,7 +260,11 @@ async fn set(
     let text = if changed.is_empty() {
         format!("nothing to change at the template {}", old.name)
     } else {
-        place.directory.put_template(&client.id, &new).await?;
+        let draft = place.draft(&client.id, "template set", recorded(&old, &changed));
+        let change = draft.await?.put_profile(&client.profile)?;
+        if !place.carry_out(change.put_template(&new)?).await? {
+            return Err(Error::Overtaken(client.id));
+        }
         let mut lines = vec![format!("changed the template {} ({})", old.name, old.id)];
         lines.extend(changes_lines(&changed, "  "));
         lines.extend(lock_line(&client, most));
@@ -246,25 +286,12 @@ impl TemplateOptions {
     fn applied_to(self, mut fields: TemplateFields) -> Result<TemplateFields, Error> {
         fields.from = self.from.unwrap_or(fields.from);
         if let Some(text) = self.text {
-            fields.text = input::or_stdin(text)?;
+            fields.text = input::or_stdin(&text)?;
         }
         fields.ttl = self.ttl.unwrap_or(fields.ttl);
         fields.code_length = self.code_length.unwrap_or(fields.code_length);
         fields.max_attempts = self.max_attempts.unwrap_or(fields.max_attempts);
         Ok(fields)
-    }
-}
-
-/// A template with the defaults of the contract, and neither sender nor text.
-pub(crate) fn new_fields(id: TemplateId, name: &str) -> TemplateFields {
-    TemplateFields {
-        id,
-        name: name.to_owned(),
-        from: String::new(),
-        text: String::new(),
-        ttl: 300,
-        code_length: 6,
-        max_attempts: 5,
     }
 }
 
@@ -287,6 +314,12 @@ pub(crate) fn stable_id(client: &ClientId, name: &str) -> Option<TemplateId> {
 fn checked(fields: &TemplateFields, client: &Client) -> Result<u8, Error> {
     let mut faults = Faults::default();
     check(fields, "", &mut faults);
+    if let Err(error) = TemplateText::parse(&fields.text) {
+        let mut found = faults.0.iter_mut();
+        if let Some(fault) = found.find(|fault| fault.field == "text") {
+            fault.problem = text::typed_problem(&error, &fields.text);
+        }
+    }
     let others = client
         .templates
         .iter()
@@ -307,51 +340,24 @@ fn lock_line(client: &Client, most: u8) -> Option<String> {
     })
 }
 
-/// Notes every fault of the fields. Each is tried among others that are sound, because the product
-/// itself stops at the first.
+/// Notes every fault of the fields.
 pub(crate) fn check(fields: &TemplateFields, path: &str, faults: &mut Faults) {
-    let sound = TemplateFields {
-        from: "Twofa".to_owned(),
-        text: "${code}".to_owned(),
-        ..new_fields(fields.id, "Sound")
-    };
-    let alone = [
-        TemplateFields {
-            name: fields.name.clone(),
-            ..sound.clone()
-        },
-        TemplateFields {
-            from: fields.from.clone(),
-            ..sound.clone()
-        },
-        TemplateFields {
-            text: fields.text.clone(),
-            ..sound.clone()
-        },
-        TemplateFields {
-            ttl: fields.ttl,
-            ..sound.clone()
-        },
-        TemplateFields {
-            code_length: fields.code_length,
-            ..sound.clone()
-        },
-        TemplateFields {
-            max_attempts: fields.max_attempts,
-            ..sound
-        },
-    ];
-    for fields in alone {
-        if let Err(error) = Template::try_from(fields) {
-            faults.note_named(path, error);
+    if let Err(TemplateErrors(errors)) = Template::try_from(fields.clone()) {
+        for error in errors {
+            faults.note(field_at(path, error.field()), error);
         }
     }
     if let Ok(parsed) = TemplateText::parse(&fields.text) {
         let code_length = fields.code_length.min(*CODE_LENGTH.end());
-        if let Err(fault) = text::check(&parsed, code_length) {
-            faults.note_named(path, format!("text: {fault}"));
-        }
+        faults.take(field_at(path, "text"), text::check(&parsed, code_length));
     }
+}
+
+/// What is recorded of a template's changes.
+pub(crate) fn recorded(template: &TemplateFields, changes: &[Change]) -> Vec<String> {
+    let mut lines = vec![format!("template {} ({})", template.name, template.id)];
+    lines.extend(changes_lines(changes, "  "));
+    lines
 }
 
 /// The client's template of that id or name.

@@ -68,7 +68,11 @@ async fn add(place: &Place, options: &RecipientOptions, now: Timestamp) -> Resul
     let digest = secret.recipient_digest(&client.id, &number).encode();
     let mut profile = client.profile;
     if profile.test_recipients.insert(digest) {
-        place.directory.put_profile(&client.id, &profile).await?;
+        let details = vec![format!("number {}", masked(&number))];
+        let draft = place.draft(&client.id, "test-number add", details).await?;
+        if !place.carry_out(draft.put_profile(&profile)?).await? {
+            return Err(Error::Overtaken(client.id));
+        }
     }
     let code = secret.test_code(&client.id, &number, *CODE_LENGTH.end());
     let number = masked(&number);
@@ -101,7 +105,11 @@ async fn remove(
             number,
         });
     }
-    place.directory.put_profile(&client.id, &profile).await?;
+    let details = vec![format!("number {number}")];
+    let draft = place.draft(&client.id, "test-number remove", details);
+    if !place.carry_out(draft.await?.put_profile(&profile)?).await? {
+        return Err(Error::Overtaken(client.id));
+    }
     let text = format!(
         "{number} is no test number of the client {} any more",
         client.id

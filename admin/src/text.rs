@@ -7,10 +7,10 @@ use thiserror::Error;
 use twofa::code::Code;
 use twofa::entropy::EntropyError;
 use twofa::sms::{Encoding, Sms, TooManyParts};
-use twofa::template::{TemplateFields, TemplateText};
+use twofa::template::{Sender, Template, TemplateFields, TemplateText, TextError};
 
-/// A digit, as a code would put it: for the size of a message, every digit is alike.
-const DIGIT: &str = "0";
+/// The digits that NIST SP 800-63B-4 §3.1.3.2 asks of a code.
+const LEAST_DIGITS: u8 = 6;
 
 /// What the code stands in for, as it is written.
 const CODE: &str = "${code}";
@@ -43,7 +43,7 @@ pub(crate) fn check(text: &TemplateText, code_length: u8) -> Result<(), TextFaul
         return Err(TextFault::Control);
     }
     check_binding(source)?;
-    measure(&bare(source, code_length)).map_err(TextFault::TooLong)?;
+    measure(&text.shortest(code_length)).map_err(TextFault::TooLong)?;
     Ok(())
 }
 
@@ -84,21 +84,6 @@ fn is_domain(host: &str) -> bool {
                 .all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
     host.len() <= 253 && host.contains('.') && host.split('.').all(is_label)
-}
-
-/// The text with a code and with nothing for the other placeholders: no message is shorter.
-fn bare(source: &str, code_length: u8) -> String {
-    let mut bare = String::new();
-    let mut rest = source;
-    while let Some((literal, after)) = rest.split_once("${") {
-        let (name, after) = after.split_once('}').unwrap_or((after, ""));
-        bare += literal;
-        if name == twofa::template::CODE {
-            bare += &DIGIT.repeat(code_length.into());
-        }
-        rest = after;
-    }
-    bare + rest
 }
 
 /// What a message takes on the network.
@@ -154,17 +139,38 @@ impl Size {
     }
 }
 
-/// What an operator should know of a valid template.
+/// What an operator should know of a template; nothing of one that is not valid.
 pub(crate) fn warnings(fields: &TemplateFields) -> Vec<String> {
-    let size = measure(&bare(&fields.text, fields.code_length));
+    let Ok(template) = Template::try_from(fields.clone()) else {
+        return Vec::new();
+    };
+    let size = measure(&template.text.shortest(template.code_length));
     let mut warnings = size.map_or_else(|_| Vec::new(), |size| size.warnings());
-    if fields.code_length < 6 {
+    warnings.extend(sender_warning(&template.from));
+    if template.code_length < LEAST_DIGITS {
         warnings.push(format!(
-            "code_length {}: NIST SP 800-63B-4 §3.1.3.2 asks for at least 6 digits",
-            fields.code_length
+            "code_length {}: NIST SP 800-63B-4 §3.1.3.2 asks for at least {LEAST_DIGITS} digits",
+            template.code_length
         ));
     }
     warnings
+}
+
+/// What an operator should know of a sender.
+pub(crate) fn sender_warning(from: &Sender) -> Option<String> {
+    let reason = from.refused_by_sns()?;
+    Some(format!("from {}: {reason}", from.as_str()))
+}
+
+/// What is wrong with a text of the command line, in words that know of the shell.
+pub(crate) fn typed_problem(error: &TextError, text: &str) -> String {
+    if *error == TextError::Code && !text.contains("${") {
+        format!(
+            "{error}; in double quotes the shell takes ${{code}} away: put the text in single quotes"
+        )
+    } else {
+        error.to_string()
+    }
 }
 
 /// Renders `text` with an example code.
@@ -291,10 +297,5 @@ mod tests {
                 Encoding::Ucs2
             );
         }
-    }
-
-    #[test]
-    fn a_template_is_measured_with_its_code_and_nothing_else() {
-        assert_eq!(bare("${a}x${code}y${b}", 6), "x000000y");
     }
 }

@@ -99,6 +99,8 @@ enum Fate {
     Made,
     /// It met a transaction.
     Conflict,
+    /// It reaches DynamoDB, and its answer is lost.
+    Lost,
 }
 
 impl Laptop {
@@ -221,7 +223,7 @@ impl Laptop {
         let forward = async move |mut headers: HeaderMap, body: Bytes| {
             let operation = headers["x-amz-target"].to_str().unwrap().to_owned();
             let mut fate = Fate::Made;
-            if ["UpdateItem", "PutItem", "DeleteItem"]
+            if ["UpdateItem", "PutItem", "DeleteItem", "TransactWriteItems"]
                 .iter()
                 .any(|write| operation.ends_with(write))
             {
@@ -230,17 +232,23 @@ impl Laptop {
                 fate = released.await.unwrap();
             }
             match fate {
-                Fate::Made => {
+                Fate::Made | Fate::Lost => {
                     headers.remove("host");
                     let answer = http().post(&url).headers(headers).body(body);
                     let answer = answer.send().await.unwrap();
+                    if matches!(fate, Fate::Lost) {
+                        return (StatusCode::BAD_GATEWAY, "").into_response();
+                    }
                     let status = answer.status();
                     let kind = [(CONTENT_TYPE, answer.headers()[CONTENT_TYPE].clone())];
                     (status, kind, answer.bytes().await.unwrap()).into_response()
                 }
                 Fate::Conflict => {
-                    let kind = "com.amazonaws.dynamodb.v20120810#TransactionConflictException";
-                    let error = json!({ "__type": kind, "message": "" }).to_string();
+                    let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+                    let reasons = json!([{ "Code": "TransactionConflict" }]);
+                    let error =
+                        json!({ "__type": kind, "Message": "", "CancellationReasons": reasons });
+                    let error = error.to_string();
                     (StatusCode::BAD_REQUEST, error).into_response()
                 }
             }
@@ -408,6 +416,7 @@ async fn a_client_is_listed_and_shown() {
         .await;
     let expected = json!({
         "id": "shop", "name": "The Shop", "disabled": [], "countries": ["GB"],
+        "number_types": ["mobile", "fixed_line_or_mobile"],
         "networks": ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"], "max_price": "0.05",
         "limits": {
             "windows": [{ "sends": 1, "seconds": 60 }, { "sends": 4, "seconds": 3600 }],
@@ -416,8 +425,11 @@ async fn a_client_is_listed_and_shown() {
         "failures_that_lock": 51, "prepaid": true, "balance": 12, "keys": [], "test_numbers": 0,
         "templates": [], "warnings": [],
     });
-    assert_eq!(added, expected);
     assert_eq!(laptop.json(&["client", "show", "shop"]).await, expected);
+    let mut with_warning = expected;
+    with_warning["warnings"] =
+        json!(["countries: GB leaves out GG, IM, JE, which have its calling code too"]);
+    assert_eq!(added, with_warning);
 
     let all = laptop.json(&["client", "list"]).await;
     let ids: Vec<_> = all["clients"]
@@ -574,7 +586,6 @@ async fn every_setting_that_is_not_valid_is_named_and_nothing_is_written() {
     laptop.add_client("shop", &[]).await;
     laptop.add_template("shop", "Login", "${code}").await;
     let before = laptop.stored("shop").await;
-    let zero = "limits.per_second and limits.per_day";
     let nine = "1/30".to_owned() + &" --window=1/30".repeat(8);
     for (option, value, field) in [
         ("--name", " ", "name"),
@@ -583,6 +594,14 @@ async fn every_setting_that_is_not_valid_is_named_and_nothing_is_written() {
         ("--countries", "GB,UK", "countries"),
         ("--countries", "GBR", "countries"),
         ("--countries", "GB,*", "countries"),
+        ("--countries", "001", "countries"),
+        // Their numbers count as Guadeloupe's; and those of the Cook Islands have eight digits.
+        ("--countries", "GB,MF", "countries"),
+        ("--countries", "CK", "countries"),
+        ("--number-types", "", "number_types"),
+        ("--number-types", "mobile,premium", "number_types"),
+        ("--networks", "010.0.0.0/8", "networks"),
+        ("--networks", "10.0.0.0/+8", "networks"),
         ("--networks", "10.0.0.0/33", "networks"),
         ("--networks", "10.0.0.1/8", "networks"),
         ("--networks", "::ffff:10.0.0.0/104", "networks"),
@@ -594,6 +613,9 @@ async fn every_setting_that_is_not_valid_is_named_and_nothing_is_written() {
         ("--max-price", ".5", "max_price"),
         ("--window", "5", "window"),
         ("--window", "5/10m", "window"),
+        ("--window", "+5/600", "window"),
+        // No template allows so few guesses that its codes would fit.
+        ("--window", "1/3", "limits"),
         ("--window", "0/600", "limits.windows"),
         ("--window", "41/600", "limits.windows"),
         ("--window", "1/86401", "limits.windows"),
@@ -606,12 +628,14 @@ async fn every_setting_that_is_not_valid_is_named_and_nothing_is_written() {
         ("--max-failures", "0", "limits.max_failures"),
         ("--max-failures", "101", "limits.max_failures"),
         ("--per-second", "-1", "per_second"),
-        ("--per-second", "0", zero),
+        ("--per-second", "0", "limits.per_second"),
         ("--per-day", "many", "per_day"),
         ("--lock-seconds", "0", "limits.lock_seconds"),
         ("--lock-seconds", "2592001", "limits.lock_seconds"),
         ("--lock-seconds", "never", "lock_seconds"),
         ("--balance", "1.5", "balance"),
+        ("--balance", "+100", "balance"),
+        ("--per-day", "+100", "per_day"),
     ] {
         let option = format!("{option}={value}");
         let mut set = vec!["client", "set", "shop"];
@@ -628,6 +652,94 @@ async fn every_setting_that_is_not_valid_is_named_and_nothing_is_written() {
         );
     }
     assert_eq!(laptop.stored("shop").await, before);
+}
+
+#[tokio::test]
+async fn what_countries_leave_out_is_told() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &[]).await;
+    let set = async |more: &[&str]| {
+        let arguments = [&["client", "set", "shop"], more].concat();
+        laptop.run(&arguments).await.err
+    };
+    let said = set(&["--countries", "GB,JE"]).await;
+    assert_eq!(
+        said,
+        "warning: countries: GB leaves out GG, IM, which have its calling code too\n"
+    );
+    assert_eq!(set(&["--countries", "GB,GG,IM,JE"]).await, "");
+    assert_eq!(set(&["--max-price", "0.05"]).await, "");
+    let said = set(&["--countries", "US", "--number-types", "mobile"]).await;
+    assert!(said.contains("US leaves out 24 countries"), "{said}");
+    assert!(said.contains("no number of US is of these types"), "{said}");
+    let (_, error, _) = laptop
+        .refused(&["client", "set", "shop", "--countries", "UK"])
+        .await;
+    assert!(error.to_string().contains("did you mean GB?"), "{error}");
+}
+
+#[tokio::test]
+async fn the_types_of_numbers_are_set_by_options_and_by_a_file() {
+    let laptop = Laptop::start().await;
+    let added = laptop.add_client("shop", &[]).await;
+    let usual = json!(["mobile", "fixed_line_or_mobile"]);
+    assert_eq!(added["number_types"], usual);
+    let set = ["client", "set", "shop", "--number-types", "voip,mobile"];
+    let change = json!([{ "field": "number_types", "old": usual, "new": ["mobile", "voip"] }]);
+    assert_eq!(laptop.json(&set).await["changes"], change);
+    let file = file_of_shop("number_types = ['personal', 'fixed_line']");
+    laptop.applied(&file, &[]).await;
+    let shown = laptop.json(&["client", "show", "shop"]).await;
+    assert_eq!(shown["number_types"], json!(["fixed_line", "personal"]));
+}
+
+#[tokio::test]
+async fn a_sender_that_sns_refuses_is_told_wherever_it_is_set() {
+    let laptop = Laptop::start().await;
+    let (key, _) = laptop.shop(&[]).await;
+    for (name, from) in [("Id", "AB"), ("Code", "123"), ("Number", "123456789012345")] {
+        let add = [
+            "template", "add", "shop", name, "--from", from, "--text", "${code}",
+        ];
+        let added = laptop.json(&add).await;
+        let warning = format!("from {from}: SNS refuses every message from it");
+        let warns = |said: &Value| said["warnings"][0].as_str().unwrap().contains(&warning);
+        assert!(warns(&added), "{added}");
+        assert!(
+            warns(&laptop.json(&["preview", "shop", name]).await),
+            "{name}"
+        );
+        let file = file_of_shop(&format!(
+            "templates = [{{ name = '{name}', from = '{from}', text = '${{code}}!' }}]"
+        ));
+        assert!(warns(&laptop.applied(&file, &[]).await), "{name}");
+        let id = added["template"]["id"].as_str().unwrap();
+        assert_eq!(laptop.ask_cold(&key, id).await, "GENERAL_ERROR", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_line_break_of_windows_is_a_line_break() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &[]).await;
+    let text = "Your code:\r\n${code}\r\n";
+    let add = ["template", "add", "shop", "Typed", "--from", "Shop"];
+    let typed = [&add[..], &["--text", text.trim_end()]].concat();
+    assert_eq!(laptop.run(&typed).await.code, 0);
+    let piped = [
+        "template", "add", "shop", "Piped", "--from", "Shop", "--text", "-",
+    ];
+    assert_eq!(laptop.run_with(&piped, text).await.code, 0);
+    let file = file_of_shop(
+        "[[clients.shop.templates]]\nname = 'File'\nfrom = 'Shop'\ntext = \"\"\"Your code:\n${code}\"\"\"",
+    );
+    laptop.applied(&file.replace('\n', "\r\n"), &[]).await;
+    let listed = laptop.json(&["template", "list", "shop"]).await;
+    for template in listed["templates"].as_array().unwrap() {
+        assert_eq!(template["text"], "Your code:\n${code}", "{template}");
+    }
+    let preview = nowhere(&["preview", "--json", "--text", text.trim_end()]).await;
+    assert!(!preview.json()["text"].as_str().unwrap().contains('\r'));
 }
 
 #[tokio::test]
@@ -712,7 +824,10 @@ async fn a_client_is_switched_off_and_on() {
         (401, &json!("CLIENT_DISABLED"))
     );
     let on = laptop.run(&["client", "enable", "shop"]).await;
-    assert_eq!(on.out, "the client shop is off (product)\n");
+    assert_eq!(
+        on.out,
+        "the client shop is off (product) within 30 seconds\n"
+    );
     assert_eq!(on.err, "warning: calls are still refused: off is product\n");
     let on = ["client", "enable", "shop", "--switch", "product"];
     assert_eq!(laptop.json(&on).await["disabled"], json!([]));
@@ -804,11 +919,13 @@ async fn a_balance_that_is_lifted_refuses_nobody() {
                 laptop.ask_cold(&key, &login).await,
             ]
         };
+        // The answer is lost: the change is made, and the command not at its end.
         let between = async |write| {
             if write > 0 {
                 assert_eq!(both().await, BOTH_ACCEPT, "{arguments:?}");
+                return Fate::Made;
             }
-            Fate::Made
+            Fate::Lost
         };
         assert_eq!(laptop.run_between(arguments, input, between).await, 2);
         assert_eq!(both().await, BOTH_ACCEPT, "{arguments:?}");
@@ -823,7 +940,7 @@ async fn a_balance_that_is_lifted_refuses_nobody() {
 }
 
 #[tokio::test]
-async fn a_balance_is_there_before_it_is_asked_for() {
+async fn a_balance_is_there_when_it_is_asked_for() {
     let laptop = Laptop::start().await;
     let (key, login) = laptop.shop(&[]).await;
     let set = ["client", "set", "shop", "--balance", "5"];
@@ -831,12 +948,12 @@ async fn a_balance_is_there_before_it_is_asked_for() {
         assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
         Fate::Made
     };
-    assert_eq!(laptop.run_between(&set, "", between).await, 2);
+    assert_eq!(laptop.run_between(&set, "", between).await, 1);
     assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
     let shown = laptop.json(&["client", "show", "shop"]).await;
     assert_eq!(shown["balance"], 4);
 
-    // A new client has it before it is there itself.
+    // A new client has it once it is there itself.
     let add = [
         "client",
         "add",
@@ -850,7 +967,245 @@ async fn a_balance_is_there_before_it_is_asked_for() {
         assert_eq!(laptop.stored("new").await, "None");
         Fate::Made
     };
-    assert_eq!(laptop.run_between(&add, "", between).await, 2);
+    assert_eq!(laptop.run_between(&add, "", between).await, 1);
+    let shown = laptop.json(&["client", "show", "new"]).await;
+    assert_eq!(shown["balance"], 5);
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_is_lost_is_made_once_and_known() {
+    let laptop = Laptop::start().await;
+    let lost_once = async |write| if write == 0 { Fate::Lost } else { Fate::Made };
+    for arguments in [
+        &[
+            "client",
+            "add",
+            "shop",
+            "--countries",
+            "GB",
+            "--balance",
+            "5",
+            "--with-key",
+        ] as &[&str],
+        &["client", "top-up", "shop", "10"],
+        &["key", "add", "shop"],
+        &["client", "remove", "shop", "--yes"],
+    ] {
+        // That it succeeds, and shows a key it made, is checked at every run.
+        assert_eq!(laptop.run_between(arguments, "", lost_once).await, 2);
+        if arguments[0] == "client" && arguments[1] == "top-up" {
+            let shown = laptop.json(&["client", "show", "shop"]).await;
+            assert_eq!(shown["balance"], 15, "it is added once");
+        }
+    }
+    let changes = laptop.json(&["audit", "shop"]).await["changes"].clone();
+    assert_eq!(changes.as_array().unwrap().len(), 4, "{changes}");
+}
+
+#[tokio::test]
+async fn two_operators_never_overwrite_each_other() {
+    let laptop = Laptop::start().await;
+    laptop.shop(&["--balance", "5"]).await;
+    let template = ["template", "set", "shop", "Login", "--max-attempts", "4"];
+    let file = file_of_shop("name = 'File'");
+    for (nth, (arguments, input)) in [
+        (
+            &["client", "set", "shop", "--per-second", "7"] as &[&str],
+            "",
+        ),
+        (&["client", "set", "shop", "--balance", "none"], ""),
+        (&["client", "disable", "shop"], ""),
+        (&["client", "remove", "shop", "--yes"], ""),
+        (&["key", "add", "shop"], ""),
+        (&template, ""),
+        (&["template", "remove", "shop", "Login"], ""),
+        (&["test-number", "add", "--client", "shop", NUMBER], ""),
+        (&["apply", "-"], &file),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("Faster {nth}");
+        let (address, mut held) = laptop.hold_writes().await;
+        let slow = laptop.run_at(address, arguments, input);
+        let faster = async {
+            let write = held.recv().await.unwrap();
+            let set = ["client", "set", "shop", "--name", &name];
+            assert_eq!(laptop.run(&set).await.code, 0);
+            let _ = write.send(Fate::Made);
+            // What comes after is let through, to be seen if it is written.
+            while let Some(write) = held.recv().await {
+                let _ = write.send(Fate::Made);
+            }
+            std::future::pending::<()>().await;
+        };
+        let ran = tokio::select! {
+            ran = slow => ran,
+            () = faster => panic!("nothing holds the writes"),
+        };
+        assert_eq!(ran.code, 1, "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains("another operator changed"), "{}", ran.err);
+        let shown = laptop.json(&["client", "show", "shop"]).await;
+        assert_eq!(shown["name"], name, "the faster one's");
+        assert_eq!(shown["balance"], 5);
+        assert_eq!(shown["disabled"], json!([]));
+        assert_eq!(shown["limits"]["per_second"], Value::Null);
+        assert_eq!(shown["templates"][0]["max_attempts"], 5);
+        let count = |list: &Value| list.as_array().unwrap().len();
+        assert_eq!(
+            (count(&shown["keys"]), &shown["test_numbers"]),
+            (1, &json!(0))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_top_up_adds_to_what_is_left() {
+    let laptop = Laptop::start().await;
+    let (key, login) = laptop.shop(&["--balance", "1"]).await;
+    assert_eq!(laptop.ask_warm(&key, &login).await, "ACCEPTED");
+    let topped = laptop.json(&["client", "top-up", "shop", "10"]).await;
+    assert_eq!(
+        (&topped["added"], &topped["balance"]),
+        (&json!(10), &json!(10))
+    );
+    let (code, _, _) = laptop.refused(&["client", "top-up", "demo", "10"]).await;
+    assert_eq!(code, 1, "it has no balance");
+    for parts in ["+5", "1.5", "x"] {
+        let ran = laptop.run(&["client", "top-up", "shop", parts]).await;
+        assert_eq!(ran.code, 2, "{parts}");
+    }
+    laptop
+        .json(&["client", "set", "shop", "--balance", "none"])
+        .await;
+    assert_eq!(
+        laptop.refused(&["client", "top-up", "shop", "1"]).await.0,
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_client_is_removed_with_its_templates_and_not_with_live_keys() {
+    let laptop = Laptop::start().await;
+    let (key, login) = laptop.shop(&[]).await;
+    let (code, error, _) = laptop.refused(&["client", "remove", "shop"]).await;
+    assert_eq!(code, 1);
+    assert!(
+        error["error"].as_str().unwrap().contains("live keys"),
+        "{error}"
+    );
+    assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
+
+    let removed = laptop.json(&["client", "remove", "shop", "--yes"]).await;
+    assert_eq!(removed["templates"], 1);
+    assert_eq!(laptop.ask_cold(&key, &login).await, "UNAUTHORIZED");
+    assert_eq!(laptop.refused(&["client", "remove", "shop"]).await.0, 3);
+    // It leaves nothing to a client of the same name.
+    let added = laptop.add_client("shop", &[]).await;
+    assert_eq!(
+        (&added["templates"], &added["keys"]),
+        (&json!([]), &json!([]))
+    );
+    assert_eq!(laptop.run(&["client", "remove", "shop"]).await.code, 0);
+}
+
+#[tokio::test]
+async fn a_client_of_many_templates_is_written_and_removed_in_parts() {
+    let laptop = Laptop::start().await;
+    let template = |n| {
+        format!("[[clients.shop.templates]]\nname = 'T{n}'\nfrom = 'Shop'\ntext = '${{code}}'\n")
+    };
+    let templates: String = (0..120).map(template).collect();
+    let file = file_of_shop(&format!("countries = ['GB']\n{templates}"));
+    assert_eq!(laptop.applied(&file, &[]).await["summary"]["create"], 121);
+    let removed = laptop.json(&["client", "remove", "shop"]).await;
+    assert_eq!(removed["templates"], 120);
+    let id = ClientId::parse("shop").unwrap();
+    assert!(laptop.directory().query(&id).await.unwrap().is_none());
+    laptop.add_client("shop", &[]).await;
+    let shown = laptop.json(&["client", "show", "shop"]).await;
+    assert_eq!(shown["templates"], json!([]));
+}
+
+#[tokio::test]
+async fn every_change_leaves_a_record_of_who_and_what() {
+    let laptop = Laptop::start().await;
+    let (key, login) = laptop.shop(&["--balance", "5"]).await;
+    laptop.send(&key, NUMBER, &login).await;
+    let file = file_of_shop("max_price = '0.05'");
+    laptop.applied(&file, &[]).await;
+    for arguments in [
+        &["client", "set", "shop", "--countries", "GB,IE"] as &[&str],
+        &["client", "top-up", "shop", "7"],
+        &["client", "disable", "shop"],
+        &["client", "enable", "shop"],
+        &["key", "add", "shop"],
+        &["template", "set", "shop", "Login", "--ttl", "60"],
+        &["test-number", "add", "--client", "shop", NUMBER],
+        &["test-number", "remove", "--client", "shop", NUMBER],
+        &["recipient", "unlock", "--client", "shop", NUMBER],
+        &["template", "remove", "shop", "Login"],
+        &["client", "remove", "shop", "--yes"],
+    ] {
+        assert_eq!(laptop.run(arguments).await.code, 0, "{arguments:?}");
+    }
+    // Neither what reads nor what changes nothing.
+    laptop.json(&["client", "show", "demo"]).await;
+    laptop.json(&["client", "enable", "demo"]).await;
+    laptop
+        .run(&["recipient", "unlock", "--client", "demo", NUMBER])
+        .await;
+
+    let shown = laptop.json(&["audit", "shop"]).await;
+    let changes = shown["changes"].as_array().unwrap();
+    let told: Vec<_> = changes
+        .iter()
+        .rev()
+        .map(|c| c["what"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "client add",
+        "template add",
+        "apply",
+        "client set",
+        "client top-up",
+        "client disable",
+        "client enable",
+        "key add",
+        "template set",
+        "test-number add",
+        "test-number remove",
+        "recipient unlock",
+        "template remove",
+        "client remove",
+    ];
+    assert_eq!(told, expected);
+    for change in changes {
+        assert_eq!(change["by"], "arn:aws:iam::000000000000:user/laptop");
+        assert!(
+            change["at"]
+                .as_str()
+                .unwrap()
+                .parse::<jiff::Timestamp>()
+                .is_ok()
+        );
+        assert_ne!(change["details"], json!([]), "{change}");
+    }
+    let set = &changes[changes.len() - 4]["details"];
+    assert_eq!(set, &json!(["countries: GB → GB, IE"]));
+    let text = laptop.run(&["audit", "--limit", "2"]).await.out;
+    let firsts: Vec<_> = text.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert!(
+        firsts.len() == 2 && firsts[0].contains("client remove"),
+        "{text}"
+    );
+    assert_eq!(
+        laptop.json(&["audit"]).await["changes"]
+            .as_array()
+            .unwrap()
+            .len(),
+        14
+    );
 }
 
 #[tokio::test]
@@ -1850,7 +2205,7 @@ templates = [
     let mut expected = [
         "colour",
         "clients.\"Not An Id\"",
-        "clients.demo.keys",
+        "clients.demo.keys[0]",
         "clients.demo.countries",
         "clients.demo.networks",
         "clients.demo.max_price",
@@ -1896,7 +2251,7 @@ templates = [
     assert!(
         missing
             .err
-            .starts_with("error: cannot read /nowhere/clients.toml\n  because: ")
+            .starts_with("error: cannot read /nowhere/clients.toml\n  caused by: ")
     );
 }
 
@@ -2020,6 +2375,8 @@ fn account(laptop: &Laptop) -> Command {
         .env("AWS_SECRET_ACCESS_KEY", "x")
         .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{dynamodb}"))
         .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", format!("http://{sns}"))
+        .env("AWS_ENDPOINT_URL_STS", format!("http://{sns}"))
+        .env("AWS_ENDPOINT_URL_SNS", format!("http://{sns}"))
         .args(["--region", "eu-west-1", "--json"]);
     command
 }
@@ -2103,6 +2460,7 @@ async fn cloud_formation() -> SocketAddr {
                 ("VerificationsTable", VERIFICATIONS_TABLE),
                 ("SecretArn", SECRET),
                 ("DefaultSenderId", "Stacked"),
+                ("AlarmTopic", "arn:aws:sns:eu-west-1:000000000000:alarms"),
             ];
             ours.map(output).concat()
         } else if body.contains("StackName=other") {
@@ -2153,6 +2511,14 @@ async fn a_stack_tells_where_everything_is() {
         let added = stack("ours", &add).await;
         assert_eq!(added.json()["template"]["from"], expected, "{}", added.err);
     }
+    let doctor = stack("ours", &["doctor"]).await;
+    assert_eq!(doctor.code, 0, "{}", doctor.err);
+    let checks = doctor.json()["checks"].clone();
+    let alarms = checks.as_array().unwrap().last().unwrap();
+    assert_eq!(
+        alarms,
+        &json!({ "check": "alarms", "state": "warning", "detail": "nobody is subscribed to them" })
+    );
     let ran = stack("none", &["client", "list"]).await;
     assert_eq!(ran.code, 3);
     assert!(ran.err.contains("there is no stack none"), "{}", ran.err);
@@ -2167,11 +2533,17 @@ async fn a_stack_tells_where_everything_is() {
 
 #[tokio::test]
 async fn every_command_has_help_with_examples() {
-    let groups: [(&str, &[&str]); 9] = [
+    let groups: [(&str, &[&str]); 13] = [
         (
             "client",
-            &["add", "list", "show", "set", "disable", "enable"],
+            &[
+                "add", "list", "show", "set", "top-up", "remove", "disable", "enable",
+            ],
         ),
+        ("audit", &[""]),
+        ("export", &[""]),
+        ("doctor", &[""]),
+        ("send-test", &[""]),
         ("key", &["add", "revoke"]),
         ("template", &["add", "list", "show", "set", "remove"]),
         ("recipient", &["show", "unlock"]),
@@ -2222,4 +2594,347 @@ async fn shells_complete_the_commands() {
         assert_eq!(script.code, 0);
         assert!(script.out.contains("test-number"), "{shell}");
     }
+}
+
+#[tokio::test]
+async fn faults_of_a_file_have_their_lines_and_what_was_meant() {
+    let laptop = Laptop::start().await;
+    let file = "# A comment.\n[clients.demo]\nmax_prise = '1'\n\n[clients.demo.limits]\n\
+                per_secnd = 5\nmax_failures = 0\n\n[[clients.demo.templates]]\nname = 'A'\n\
+                from = '!'\ntext = 'no code'\n";
+    let ran = laptop.apply(file, &[]).await;
+    let (error, _) = ran.error();
+    let faults = error["fields"].as_array().unwrap();
+    let line = |field: &str| {
+        let mut all = faults.iter();
+        let fault = all.find(|fault| fault["field"] == field).unwrap();
+        (
+            fault["line"].as_u64().unwrap(),
+            fault["error"].as_str().unwrap(),
+        )
+    };
+    let unknown = "is not a known field; did you mean";
+    assert_eq!(
+        line("clients.demo.max_prise"),
+        (3, &*format!("{unknown} max_price?"))
+    );
+    assert_eq!(
+        line("clients.demo.limits.per_secnd"),
+        (6, &*format!("{unknown} per_second?"))
+    );
+    assert_eq!(line("clients.demo.limits.max_failures").0, 7);
+    assert_eq!(line("clients.demo.templates[0].from").0, 11);
+    assert_eq!(line("clients.demo.templates[0].text").0, 12);
+    let said = laptop.run_with(&["apply", "-"], file).await.err;
+    assert!(said.contains("line 3: clients.demo.max_prise: "), "{said}");
+    // What is not there has the line of what it should be in.
+    let ran = laptop
+        .apply(
+            "\n[clients.demo]\nlimits = { windows = [{ sends = 1 }] }",
+            &[],
+        )
+        .await;
+    assert_eq!(ran.error().0["fields"][0]["line"], 3);
+    let ran = laptop.apply("\n\n[clients", &[]).await;
+    assert_eq!(ran.error().0["fields"][0]["line"], 3);
+}
+
+#[tokio::test]
+async fn scripts_get_json_of_every_error() {
+    for (arguments, field) in [
+        (
+            &["client", "set", "shop", "--nothing", "5", "--json"] as &[&str],
+            Some("nothing"),
+        ),
+        (
+            &["--json", "client", "set", "shop", "--max-failures", "x"],
+            Some("max_failures"),
+        ),
+        (&["client", "add", "--json"], Some("client")),
+        (&["client", "--json"], None),
+        (&["nothing", "--json"], None),
+    ] {
+        let ran = nowhere(arguments).await;
+        assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{arguments:?}");
+        let (error, fields) = ran.error();
+        assert_eq!(
+            fields.first().map(String::as_str),
+            field,
+            "{arguments:?}: {error}"
+        );
+        assert_ne!(error["error"], "", "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn people_get_plain_words() {
+    // A service that answers nonsense, so that there is a cause and no code.
+    let app = Router::new().fallback(async || (StatusCode::INTERNAL_SERVER_ERROR, ""));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let list = [
+        "client",
+        "show",
+        "shop",
+        "--local",
+        "--dynamodb-endpoint",
+        &endpoint,
+    ];
+    let said = nowhere(&list).await.err;
+    for rust in ["None", "Some(", "\u{1b}", "WARN", "aws_"] {
+        assert!(!said.contains(rust), "{rust}: {said}");
+    }
+    assert_eq!(said, "error: Query failed: Faulted\n");
+
+    let laptop = Laptop::start().await;
+    let said = laptop.run(&["client", "add", "shop"]).await.err;
+    assert!(said.contains("countries: is required"), "{said}");
+    let added = laptop
+        .run(&["client", "add", "shop", "--countries", "DE"])
+        .await
+        .out;
+    assert!(added.contains("next: twofa key add shop\n"), "{added}");
+    assert!(
+        added.contains("next: twofa template add shop Login "),
+        "{added}"
+    );
+}
+
+#[tokio::test]
+async fn a_code_that_the_shell_took_away_is_explained() {
+    let laptop = Laptop::start().await;
+    let eaten = " is your code.";
+    let add = [
+        "template", "add", "demo", "New", "--from", "Shop", "--text", eaten,
+    ];
+    let set = ["template", "set", "demo", "Login", "--text", eaten];
+    for arguments in [&add[..], &set, &["preview", "--text", eaten]] {
+        let (code, error, fields) = laptop.refused(arguments).await;
+        assert_eq!((code, &*fields), (2, &["text".to_owned()][..]));
+        assert!(error.to_string().contains("single quotes"), "{error}");
+    }
+    let twice = ["preview", "--text", "${code} ${code}"];
+    let (_, error, _) = laptop.refused(&twice).await;
+    assert!(!error.to_string().contains("single quotes"), "{error}");
+}
+
+#[tokio::test]
+async fn the_environment_says_the_place_and_an_argument_another_one() {
+    let laptop = Laptop::start().await;
+    let Addresses { dynamodb, sns, .. } = laptop.cloud.addresses;
+    let with = async |variables: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = program();
+        command.env("TWOFA_DYNAMODB_ENDPOINT", format!("http://{dynamodb}"));
+        command.env("TWOFA_SNS_ENDPOINT", format!("http://{sns}"));
+        command.envs(variables.iter().copied()).args(arguments);
+        run(command, "").await
+    };
+    let list = ["client", "list"];
+    for yes in ["1", "true"] {
+        let ran = with(&[("TWOFA_LOCAL", yes)], &list).await;
+        assert_eq!(ran.code, 0, "{}", ran.err);
+    }
+    assert!(with(&[], &list).await.err.contains("TWOFA_STACK"));
+    let local = ["client", "list", "--local"];
+    let ran = with(&[("TWOFA_STACK", "x")], &local).await;
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    // It goes to the stack: no region is known.
+    for (variables, arguments) in [
+        (&[("TWOFA_STACK", "x")] as &[_], &list[..]),
+        (&[("TWOFA_LOCAL", "1")], &["client", "list", "--stack", "x"]),
+    ] {
+        let ran = with(variables, arguments).await;
+        assert!(
+            ran.err.starts_with("error: there is no AWS region"),
+            "{}",
+            ran.err
+        );
+    }
+    let both = [("TWOFA_LOCAL", "1"), ("TWOFA_STACK", "x")];
+    assert!(with(&both, &list).await.err.contains("exclude each other"));
+}
+
+#[tokio::test]
+async fn an_export_is_what_apply_reads() {
+    let laptop = Laptop::start().await;
+    laptop.applied(FILE, &[]).await;
+    let added = laptop
+        .add_client(
+            "odd",
+            &["--with-key", "--expires", "90d", "--networks", "10.0.0.0/8"],
+        )
+        .await;
+    laptop
+        .add_template("odd", "It's \"x\"", "Line 1\n\\ ${code} \'\'\' é")
+        .await;
+    laptop
+        .json(&["client", "disable", "odd", "--switch", "product"])
+        .await;
+    let export = laptop.run(&["export"]).await.out;
+    let again = laptop.applied(&export, &["--dry-run", "--exit-code"]).await;
+    let summary = &again["summary"];
+    assert_eq!(
+        (&summary["create"], &summary["change"]),
+        (&json!(0), &json!(0))
+    );
+    assert_eq!(again["warnings"], json!([]));
+
+    // Elsewhere it makes the same clients, and their keys open the API.
+    let elsewhere = Laptop::start().await;
+    elsewhere.applied(&export, &[]).await;
+    let show = ["client", "show", "odd"];
+    assert_eq!(elsewhere.json(&show).await, laptop.json(&show).await);
+    let said = elsewhere.run(&["export"]).await.out;
+    assert_eq!(said, export);
+    let (status, _) = elsewhere.call(&key_of(&added), "request", &json!({})).await;
+    assert_eq!(status, 401, "it is switched off");
+    elsewhere
+        .json(&["client", "enable", "odd", "--switch", "product"])
+        .await;
+    // A key that was revoked does not come back by the file.
+    let id = added["key"]["id"].as_str().unwrap();
+    assert_eq!(elsewhere.run(&["key", "revoke", "odd", id]).await.code, 0);
+    elsewhere.applied(&export, &[]).await;
+    assert_eq!(elsewhere.json(&show).await["keys"], json!([]));
+
+    let one = laptop.run(&["export", "odd"]).await.out;
+    assert!(
+        one.contains("[clients.odd]") && !one.contains("clients.shop"),
+        "{one}"
+    );
+    assert_eq!(laptop.refused(&["export", "nobody"]).await.0, 3);
+}
+
+#[tokio::test]
+async fn a_drift_has_an_exit_code() {
+    let laptop = Laptop::start().await;
+    laptop.applied(FILE, &[]).await;
+    let drift = ["apply", "-", "--dry-run", "--exit-code"];
+    assert_eq!(laptop.run_with(&drift, FILE).await.code, 0);
+    laptop
+        .json(&["client", "set", "shop", "--per-second", "9"])
+        .await;
+    let ran = laptop.run_with(&drift, FILE).await;
+    assert_eq!(ran.code, 4);
+    assert!(ran.out.contains("limits.per_second: 9 → 50"), "{}", ran.out);
+    assert_eq!(
+        laptop
+            .run_with(&["apply", "-", "--exit-code"], FILE)
+            .await
+            .code,
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_doctor_looks_at_all_that_a_message_needs() {
+    let laptop = Laptop::start().await;
+    let look = async || {
+        let ran = laptop.run(&["doctor", "--json"]).await;
+        let checks = ran.json()["checks"].as_array().unwrap().clone();
+        let name = |check: &Value| check["check"].as_str().unwrap().to_owned();
+        let state = |check: &Value| check["state"].as_str().unwrap().to_owned();
+        let states: Vec<_> = checks
+            .iter()
+            .map(|check| (name(check), state(check)))
+            .collect();
+        (ran.code, states, checks)
+    };
+    let (code, states, checks) = look().await;
+    assert_eq!(code, 0);
+    let names: Vec<_> = states.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = [
+        "region",
+        "caller",
+        "directory table",
+        "verifications table",
+        "secret",
+        "SMS sandbox",
+        "SMS spend limit",
+        "senders",
+    ];
+    assert_eq!(names, expected);
+    assert!(
+        states.iter().all(|(_, state)| state == "fine"),
+        "{checks:?}"
+    );
+
+    for (name, from) in [("Short", "AB"), ("Number", "+447400999999")] {
+        let add = [
+            "template", "add", "demo", name, "--from", from, "--text", "${code}",
+        ];
+        assert_eq!(laptop.run(&add).await.code, 0);
+    }
+    let (code, states, checks) = look().await;
+    assert_eq!((code, states[7].1.as_str()), (0, "warning"));
+    let detail = checks[7]["detail"].as_str().unwrap();
+    assert!(detail.contains("demo, Short: from AB") && detail.contains("447400999999 is not"));
+
+    // Tables that are not there, and no secret.
+    let mut command = account(&laptop);
+    command.args([
+        "--directory-table",
+        DIRECTORY_TABLE,
+        "--verifications-table",
+        "Nothing",
+        "doctor",
+    ]);
+    let ran = run(command, "").await;
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    let states: Vec<_> = ran.json()["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["state"].clone())
+        .collect();
+    assert_eq!(states[2..5], ["fine", "broken", "broken"]);
+}
+
+#[tokio::test]
+async fn a_test_message_goes_through_sns() {
+    let laptop = Laptop::start().await;
+    laptop.add_client("shop", &["--max-price", "0.05"]).await;
+    laptop
+        .add_template("shop", "Pay", "${code} pays ${amount}")
+        .await;
+    let send = ["send-test", "--client", "shop", "--template", "Pay"];
+    let (code, _, fields) = laptop.refused(&[&send[..], &[NUMBER]].concat()).await;
+    assert_eq!((code, fields), (2, vec!["parameters.amount".to_owned()]));
+    let more = ["--param", "amount=5", NUMBER];
+    let told = laptop.json(&[&send[..], &more].concat()).await;
+    assert_eq!(
+        (&told["to"], &told["warnings"]),
+        (&json!("+44…56"), &json!([]))
+    );
+    let inbox = laptop.inbox().await;
+    assert_eq!(
+        (&inbox[0]["from"], &inbox[0]["message_id"]),
+        (&json!("Shop"), &told["message_id"])
+    );
+    assert!(inbox[0]["text"].as_str().unwrap().ends_with(" pays 5"));
+    let abroad = ["--param", "amount=5", "+33 1 23 45 67 89"];
+    let told = laptop.json(&[&send[..], &abroad].concat()).await;
+    let warnings = told["warnings"].to_string();
+    assert!(
+        warnings.contains("fixed_line") && warnings.contains("may not send to FR"),
+        "{warnings}"
+    );
+
+    laptop
+        .run(&["template", "set", "shop", "Pay", "--from", "AB"])
+        .await;
+    let ran = laptop.run(&[&send[..], &more].concat()).await;
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err
+            .contains("caused by: Publish failed: Refused (code InvalidParameter"),
+        "{}",
+        ran.err
+    );
+    assert!(
+        ran.err.contains("hint: SNS refuses the sender"),
+        "{}",
+        ran.err
+    );
 }

@@ -5,11 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use aws_sdk_sns::types::MessageAttributeValue;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use clap::ValueEnum;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use twofa::clock::Clock;
 use twofa::entropy;
@@ -145,14 +144,10 @@ impl Caller {
     }
 
     async fn validate(&self, id: &str, code: &str, status: &str) -> Result<(), Failed> {
-        let body = json!({ "code": code, "request_id": id });
+        let body = format!(r#"{{"code":"{code}","request_id":"{id}"}}"#);
         let key = stage::owners_key();
-        let (_, answer) = self.post("/api/v1.0/2fa/validate", &key, &body).await?;
-        if answer["status"] == status {
-            Ok(())
-        } else {
-            Err(format!("{status} was expected, not {answer}").into())
-        }
+        let (_, answer) = self.post("/api/v1.0/2fa/validate", &key, body).await?;
+        holds(&answer, &[status])
     }
 
     async fn request(
@@ -162,31 +157,29 @@ impl Caller {
         status: &str,
         error: &str,
     ) -> Result<(), Failed> {
-        let body = json!({ "to": to, "template_id": TEMPLATE });
+        let body = format!(r#"{{"to":"{to}","template_id":"{TEMPLATE}"}}"#);
         let key = stage::api_key(self.calls % self.clients);
-        let (code, answer) = self.post("/api/v1.0/2fa/request", &key, &body).await?;
-        if code == expected && answer["status"] == status && answer["error_message"] == error {
-            Ok(())
-        } else {
-            Err(format!("{status}, {error} was expected, not {answer}").into())
+        let (code, answer) = self.post("/api/v1.0/2fa/request", &key, body).await?;
+        if code != expected {
+            return Err(format!("{expected} was expected, not {code}").into());
         }
+        holds(&answer, &[status, error])
     }
 
     async fn post(
         &self,
         path: &str,
         key: &str,
-        body: &Value,
-    ) -> Result<(StatusCode, Value), Failed> {
+        body: String,
+    ) -> Result<(StatusCode, Bytes), Failed> {
         let request = Request::post(path)
             .header("content-type", "application/json")
             .header("x-api-key", key)
             .extension(SourceAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)))
-            .body(Body::from(body.to_string()))?;
+            .body(Body::from(body))?;
         let answer = self.endpoints.clone().oneshot(request).await?;
         let status = answer.status();
-        let body = answer.into_body().collect().await?.to_bytes();
-        Ok((status, serde_json::from_slice(&body)?))
+        Ok((status, answer.into_body().collect().await?.to_bytes()))
     }
 
     async fn update(&self, id: &str, counter: &str) -> Result<(), Failed> {
@@ -249,6 +242,17 @@ impl Caller {
             .await?;
         tokio::try_join!(self.update(&id, "sent"), self.update(&client, "requests"))?;
         Ok(())
+    }
+}
+
+/// Whether the answer holds these values; it is not parsed, since only what the product does is measured.
+fn holds(answer: &[u8], values: &[&str]) -> Result<(), Failed> {
+    let answer = std::str::from_utf8(answer)?;
+    let is_there = |value: &&str| answer.contains(&format!(":\"{value}\""));
+    if values.iter().all(is_there) {
+        Ok(())
+    } else {
+        Err(format!("{values:?} were expected, not {answer}").into())
     }
 }
 

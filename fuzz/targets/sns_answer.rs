@@ -117,9 +117,12 @@ pub fn check(bytes: &[u8]) {
     };
     assert!(fits, "{status}: {error}");
     // SNS's messages repeat phone numbers: of the body only the code and the request's id are told.
-    let told = format!(
-        "Publish failed: {:?} (code {:?}, AWS request id {:?})",
-        error.kind, error.code, error.aws_request_id
-    );
-    assert_eq!(error.to_string(), told);
+    let code = error.code.iter().map(|code| format!("code {code}"));
+    let id = error.aws_request_id.iter();
+    let told: Vec<_> = code.chain(id.map(|id| format!("AWS request id {id}"))).collect();
+    let told = match &told[..] {
+        [] => String::new(),
+        some => format!(" ({})", some.join(", ")),
+    };
+    assert_eq!(error.to_string(), format!("Publish failed: {:?}{told}", error.kind));
 }

@@ -1,5 +1,5 @@
-//! One endpoint for the two services that the laptop answers itself: `Publish` of Amazon SNS, which
-//! fills the inbox, and Secrets Manager.
+//! One endpoint for the services that the laptop answers itself: Amazon SNS, whose `Publish` fills the
+//! inbox, Secrets Manager, and the Security Token Service, which says who calls.
 
 use std::collections::BTreeMap;
 
@@ -42,10 +42,43 @@ async fn dispatch(State(services): State<Services>, headers: HeaderMap, body: By
         let operation = target.strip_prefix("secretsmanager.").unwrap_or_default();
         return services.vault.answer(operation, &body);
     }
-    let fields = form_urlencoded::parse(&body).into_owned().collect();
+    let fields: BTreeMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
+    let action = fields.get("Action").map(String::as_str).unwrap_or_default();
+    if let Some((namespace, result)) = look_up(action) {
+        return answered(action, namespace, result);
+    }
     match publish(&services.inbox, &fields) {
-        Ok(message_id) => published(&message_id),
+        Ok(message_id) => {
+            let result = format!("<MessageId>{message_id}</MessageId>");
+            answered(action, SNS, &result)
+        }
         Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// The namespace of SNS's answers.
+const SNS: &str = "http://sns.amazonaws.com/doc/2010-03-31/";
+
+/// The namespace of the Security Token Service's answers.
+const STS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+
+/// What only reads: who sits at the laptop, and the settings of an account for SMS, which has no sandbox, no
+/// numbers and no topics.
+fn look_up(action: &str) -> Option<(&'static str, &'static str)> {
+    match action {
+        "GetCallerIdentity" => Some((
+            STS,
+            "<Arn>arn:aws:iam::000000000000:user/laptop</Arn><UserId>laptop</UserId>\
+             <Account>000000000000</Account>",
+        )),
+        "GetSMSSandboxAccountStatus" => Some((SNS, "<IsInSandbox>false</IsInSandbox>")),
+        "GetSMSAttributes" => Some((
+            SNS,
+            "<attributes><entry><key>MonthlySpendLimit</key><value>1000</value></entry></attributes>",
+        )),
+        "ListOriginationNumbers" => Some((SNS, "<PhoneNumbers/>")),
+        "ListSubscriptionsByTopic" => Some((SNS, "<Subscriptions/>")),
+        _ => None,
     }
 }
 
@@ -53,10 +86,7 @@ async fn dispatch(State(services): State<Services>, headers: HeaderMap, body: By
 fn publish(inbox: &Inbox, fields: &BTreeMap<String, String>) -> Result<String, Refusal> {
     let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
     if field("Action") != "Publish" {
-        return Err(Refusal::new(
-            "InvalidAction",
-            "only Publish is answered here",
-        ));
+        return Err(Refusal::new("InvalidAction", "it is not answered here"));
     }
     if let Some(fault) = inbox.next_fault() {
         return Err(fault.into());
@@ -68,6 +98,8 @@ fn publish(inbox: &Inbox, fields: &BTreeMap<String, String>) -> Result<String, R
             "InvalidParameter",
             "PhoneNumber must be a number in E.164 form",
         ))?;
+    let attributes = attributes(fields);
+    check_sender(&attributes)?;
     let text = field("Message");
     if text.is_empty() || text.chars().count() > MAX_MESSAGE {
         return Err(Refusal::new(
@@ -77,7 +109,35 @@ fn publish(inbox: &Inbox, fields: &BTreeMap<String, String>) -> Result<String, R
     }
     let sms = Sms::compose(text.to_owned())
         .map_err(|_| Refusal::new("InvalidParameter", "Message takes too many parts"))?;
-    Ok(inbox.take(number.expose(), &sms, attributes(fields)))
+    Ok(inbox.take(number.expose(), &sms, attributes))
+}
+
+/// Refuses the senders that SNS does. See
+/// <https://docs.aws.amazon.com/sns/latest/dg/sms_publish-to-phone.html>.
+fn check_sender(attributes: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let fits = |name: &str, fits: fn(&str) -> bool| attributes.get(name).is_none_or(|s| fits(s));
+    let is_id = |id: &str| {
+        (3..=11).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            && id.bytes().any(|byte| byte.is_ascii_alphabetic())
+    };
+    if !fits("AWS.SNS.SMS.SenderID", is_id) {
+        return Err(Refusal::new(
+            "InvalidParameter",
+            "AWS.SNS.SMS.SenderID must have 3 to 11 letters and digits, at least one of them a letter",
+        ));
+    }
+    let is_number = |number: &str| {
+        let digits = number.strip_prefix('+').unwrap_or(number);
+        (5..=14).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if !fits("AWS.MM.SMS.OriginationNumber", is_number) {
+        return Err(Refusal::new(
+            "InvalidParameter",
+            "AWS.MM.SMS.OriginationNumber must have 5 to 14 digits",
+        ));
+    }
+    Ok(())
 }
 
 /// `MessageAttributes.entry.N.Name` and `….Value.StringValue`, put together.
@@ -94,14 +154,13 @@ fn attributes(fields: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     entries.collect()
 }
 
-fn published(message_id: &str) -> Response {
+fn answered(action: &str, namespace: &str, result: &str) -> Response {
     let call = Uuid::new_v4();
     xml(
         StatusCode::OK,
         &format!(
-            "<PublishResponse xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><PublishResult>\
-             <MessageId>{message_id}</MessageId></PublishResult><ResponseMetadata>\
-             <RequestId>{call}</RequestId></ResponseMetadata></PublishResponse>"
+            "<{action}Response xmlns=\"{namespace}\"><{action}Result>{result}</{action}Result>\
+             <ResponseMetadata><RequestId>{call}</RequestId></ResponseMetadata></{action}Response>"
         ),
     )
 }

@@ -13,6 +13,12 @@ use twofa::telemetry;
 use twofa_local::cloud::{Addresses, Cloud, StartError, Storage};
 use twofa_local::demo::{API_KEY, LOGIN};
 
+/// The port of DynamoDB that the operator's command line looks for.
+const DYNAMODB_PORT: u16 = 8000;
+
+/// The port of SNS and Secrets Manager that it looks for.
+const SNS_PORT: u16 = 4566;
+
 /// Runs Twofa on this machine: the API, DynamoDB, and an SMS inbox instead of a phone network.
 #[derive(Debug, Parser)]
 #[command(name = "twofa-local", version)]
@@ -24,10 +30,10 @@ struct Options {
     #[arg(long, default_value_t = 3000)]
     port: u16,
     /// The port of DynamoDB; 0 is any free one
-    #[arg(long, default_value_t = 8000)]
+    #[arg(long, default_value_t = DYNAMODB_PORT)]
     dynamodb_port: u16,
     /// The port of SNS and Secrets Manager; 0 is any free one
-    #[arg(long, default_value_t = 4566)]
+    #[arg(long, default_value_t = SNS_PORT)]
     sns_port: u16,
     /// The folder of the database and the laptop's secret
     #[arg(long, default_value = ".twofa", conflicts_with = "ephemeral")]
@@ -113,12 +119,26 @@ fn complain(error: &dyn Error) {
     say(&format!("error: {error}\n"));
     let mut source = error.source();
     while let Some(cause) = source {
-        say(&format!("  because: {cause}\n"));
+        say(&format!("  caused by: {cause}\n"));
         source = cause.source();
     }
 }
 
+/// The command line that operates what listens at `addresses`.
+fn operators_command(addresses: &Addresses) -> String {
+    let Addresses { dynamodb, sns, .. } = addresses;
+    let mut words = vec!["cargo run -q -p twofa-admin -- --local".to_owned()];
+    if dynamodb.port() != DYNAMODB_PORT || !dynamodb.ip().is_loopback() {
+        words.push(format!("--dynamodb-endpoint http://{dynamodb}"));
+    }
+    if sns.port() != SNS_PORT || !sns.ip().is_loopback() {
+        words.push(format!("--sns-endpoint http://{sns}"));
+    }
+    words.join(" ")
+}
+
 fn greet(addresses: &Addresses, storage: &Storage) {
+    let cli = operators_command(addresses);
     let Addresses { api, dynamodb, sns } = addresses;
     let storage = match storage {
         Storage::Memory => "in memory".to_owned(),
@@ -153,6 +173,11 @@ Read the SMS, then have its code checked (put in the code and the request_id):
 List the client's templates:
 
   curl -sS http://{api}/api/v1.0/2fa/template -H 'X-API-KEY: {API_KEY}'
+
+Operate it:
+
+  alias twofa='{cli}'
+  twofa client show demo
 
 Ctrl-C stops it.
 

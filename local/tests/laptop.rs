@@ -219,6 +219,33 @@ async fn sns_refuses_what_sns_would_refuse() {
         let error = publish.send().await.unwrap_err().into_service_error();
         assert!(error.is_invalid_parameter_exception(), "{number}");
     }
+    let from = async |attribute: &str, sender: &str| {
+        let value = aws_sdk_sns::types::MessageAttributeValue::builder();
+        let value = value.data_type("String").string_value(sender).build();
+        let publish = sns.publish().phone_number("+447400123456").message("x");
+        publish
+            .message_attributes(attribute, value.unwrap())
+            .send()
+            .await
+    };
+    let (id, number) = ("AWS.SNS.SMS.SenderID", "AWS.MM.SMS.OriginationNumber");
+    for (attribute, sender) in [
+        (id, "AB"),
+        (id, "ABCDEFGHIJKL"),
+        (id, "Two fa"),
+        (id, "12345"),
+        (number, "123"),
+        (number, "123456789012345"),
+    ] {
+        let error = from(attribute, sender)
+            .await
+            .unwrap_err()
+            .into_service_error();
+        assert!(error.is_invalid_parameter_exception(), "{sender}");
+    }
+    for (attribute, sender) in [(id, "ABC"), (number, "12345"), (number, "+12345678901234")] {
+        assert!(from(attribute, sender).await.is_ok(), "{sender}");
+    }
 }
 
 /// The program itself.
@@ -238,16 +265,28 @@ async fn ctrl_c_stops_it_cleanly() {
     for signal in ["-INT", "-TERM"] {
         let mut child = program(&["--port", "0"]);
         let mut greeting = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut address = None;
+        let (mut address, mut operate) = (None, None);
         while let Some(line) = greeting.next_line().await.unwrap() {
             if let Some(api) = line.trim().strip_prefix("Page") {
                 address = Some(api.trim().trim_end_matches('/').to_owned());
+            }
+            if let Some(command) = line.trim().strip_prefix("alias twofa='") {
+                operate = Some(command.trim_end_matches('\'').to_owned());
             }
             if line.contains("Ctrl-C") {
                 break;
             }
         }
         send(&address.unwrap()).await;
+        // It names the ports, which are not the usual ones here.
+        let operate = operate.unwrap();
+        for option in [
+            "twofa-admin -- --local",
+            "--dynamodb-endpoint http://",
+            "--sns-endpoint http://",
+        ] {
+            assert!(operate.contains(option), "{operate}");
+        }
         let id = child.id().unwrap().to_string();
         assert!(
             Command::new("kill")

@@ -56,13 +56,17 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let Ok(Now(now)) = Now::from_request_parts(parts, state).await;
+        let key = api_key(&parts.headers);
+        metrics::note(|call| call.key = key.as_ref().map(|key| key.digest().id()));
+        let claimed = key.as_ref().map(|key| key.client().clone());
         // A key that cannot be one takes the same way as one that is not known.
-        let key = api_key(&parts.headers).unwrap_or_else(ApiKey::nobodys);
+        let key = key.unwrap_or_else(ApiKey::nobodys);
         let directory = Directory::from_ref(state);
         let client = directory.client(key.client(), now).await?;
-        let client = client
-            .filter(|client| client.accepts(&key, now))
-            .ok_or(Failure::Unauthorized(Denial::Unauthorized))?;
+        let Some(client) = client.filter(|client| client.accepts(&key, now)) else {
+            metrics::note(|call| call.claimed_client = claimed);
+            return Err(Failure::Unauthorized(Denial::Unauthorized));
+        };
         metrics::note(|call| call.client = Some(client.id.clone()));
         let profile = &client.profile;
         if !profile.permits_address(source_address(parts)) {

@@ -4,13 +4,16 @@
 //! |---|---|---|
 //! | `CLIENT#<id>` | `PROFILE` | [`Profile`] |
 //! | `CLIENT#<id>` | `TEMPLATE#<uuid>` | [`TemplateFields`] |
+//! | `AUDIT#<id>` | see [`Record`] | [`Record`] |
+//!
+//! Operators write through [`Changes`](super::Changes): what is written here without a condition is for
+//! clients that one process has to itself, such as the check of a deployment.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use lru::LruCache;
 use serde::{Deserialize, Serialize};
@@ -22,6 +25,8 @@ use crate::clock::Timestamp;
 use crate::metrics::{Step, timed};
 use crate::template::{Template, TemplateFields, TemplateId};
 
+use super::change::Record;
+
 /// How long a function works with what it has read of a client; so long may a change by the
 /// operator take to arrive.
 pub const KEEP: Duration = Duration::from_secs(30);
@@ -32,6 +37,8 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 const PROFILE: &str = "PROFILE";
 
 const TEMPLATE: &str = "TEMPLATE#";
+
+const AUDIT: &str = "AUDIT#";
 
 /// The directory table and what was lately read of it; clones share both.
 #[derive(Clone, Debug)]
@@ -105,7 +112,7 @@ impl Directory {
         if let Some(read) = self.remembered(id, now) {
             return Ok(read.client);
         }
-        let client = timed(Step::Authenticate, self.query(id)).await?;
+        let client = timed(Step::Authenticate, self.read(id, false)).await?;
         let client = client.map(Arc::new);
         let read = Read {
             client: client.clone(),
@@ -121,7 +128,7 @@ impl Directory {
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn connect(&self) -> Result<(), DirectoryError> {
-        self.query(&ClientId::nobody()).await.map(drop)
+        self.read(&ClientId::nobody(), false).await.map(drop)
     }
 
     fn remembered(&self, id: &ClientId, now: Timestamp) -> Option<Read> {
@@ -129,17 +136,27 @@ impl Directory {
         reads.get(id).filter(|read| now < read.until).cloned()
     }
 
-    /// The client of that name as it is now: one `Query`, half a read unit per 4 KB.
+    /// The client of that name as it is now: one strongly consistent `Query`, a read unit per 4 KB.
     ///
     /// # Errors
     /// When it cannot be read.
     pub async fn query(&self, id: &ClientId) -> Result<Option<Client>, DirectoryError> {
+        self.read(id, true).await
+    }
+
+    /// One `Query`, half a read unit per 4 KB unless it is consistent.
+    async fn read(
+        &self,
+        id: &ClientId,
+        is_consistent: bool,
+    ) -> Result<Option<Client>, DirectoryError> {
         let pages = self
             .dynamodb
             .query()
             .table_name(&*self.table)
             .key_condition_expression("pk = :client")
             .expression_attribute_values(":client", AttributeValue::S(partition(id)))
+            .consistent_read(is_consistent)
             .into_paginator()
             .items()
             .send()
@@ -198,33 +215,6 @@ impl Directory {
         template: &TemplateFields,
     ) -> Result<(), DirectoryError> {
         self.put(id, template_key(template.id), template).await
-    }
-
-    /// Writes the profile of a client that is not there yet; `false` when it is, and nothing is
-    /// written.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer.
-    pub async fn add_profile(
-        &self,
-        id: &ClientId,
-        profile: &Profile,
-    ) -> Result<bool, DirectoryError> {
-        let written = self
-            .dynamodb
-            .put_item()
-            .table_name(&*self.table)
-            .set_item(Some(item(id, PROFILE.to_owned(), profile)?))
-            .condition_expression("attribute_not_exists(pk)")
-            .send()
-            .await;
-        match written {
-            Ok(_) => Ok(true),
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
-                _ => Err(AwsError::new("PutItem", &error).into()),
-            },
-        }
     }
 
     /// Removes a client's profile, and with it the client; its templates are removed one by one.
@@ -286,6 +276,47 @@ impl Directory {
         Ok(clients)
     }
 
+    /// The records of what operators changed, newest first: of one client, or, by a scan of the whole
+    /// table, of all, those that are gone among them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn records(&self, client: Option<&ClientId>) -> Result<Vec<Record>, DirectoryError> {
+        let items = match client {
+            Some(client) => self
+                .dynamodb
+                .query()
+                .table_name(&*self.table)
+                .key_condition_expression("pk = :audit")
+                .expression_attribute_values(":audit", AttributeValue::S(audit_partition(client)))
+                .into_paginator()
+                .items()
+                .send()
+                .collect::<Result<Vec<_>, _>>()
+                .await
+                .map_err(|error| AwsError::new("Query", &error))?,
+            None => self
+                .dynamodb
+                .scan()
+                .table_name(&*self.table)
+                .filter_expression("begins_with(pk, :audit)")
+                .expression_attribute_values(":audit", AttributeValue::S(AUDIT.to_owned()))
+                .into_paginator()
+                .items()
+                .send()
+                .collect::<Result<Vec<_>, _>>()
+                .await
+                .map_err(|error| AwsError::new("Scan", &error))?,
+        };
+        let nobody = ClientId::nobody();
+        let records = items
+            .into_iter()
+            .map(|item| read(client.unwrap_or(&nobody), item));
+        let mut records: Vec<Record> = records.collect::<Result<_, _>>()?;
+        records.sort_by_key(|record| std::cmp::Reverse(record.at));
+        Ok(records)
+    }
+
     async fn put<T: Serialize>(
         &self,
         client: &ClientId,
@@ -308,9 +339,19 @@ fn item<T: Serialize>(
     sort_key: String,
     content: &T,
 ) -> Result<HashMap<String, AttributeValue>, DirectoryError> {
+    item_of(client, partition(client), sort_key, content)
+}
+
+/// The item of that key with `content`, which is the client's.
+pub(super) fn item_of<T: Serialize>(
+    client: &ClientId,
+    pk: String,
+    sort_key: String,
+    content: &T,
+) -> Result<HashMap<String, AttributeValue>, DirectoryError> {
     let item = Item {
         key: Key {
-            pk: partition(client),
+            pk,
             sk: sort_key.clone(),
         },
         content,
@@ -320,6 +361,37 @@ fn item<T: Serialize>(
         sort_key,
         source,
     })
+}
+
+/// The item of a client's profile.
+pub(super) fn profile_item(
+    client: &ClientId,
+    profile: &Profile,
+) -> Result<HashMap<String, AttributeValue>, DirectoryError> {
+    item(client, PROFILE.to_owned(), profile)
+}
+
+/// The key of a client's profile.
+pub(super) fn profile_key(client: &ClientId) -> [String; 2] {
+    [partition(client), PROFILE.to_owned()]
+}
+
+/// The item of a client's template.
+pub(super) fn template_item(
+    client: &ClientId,
+    template: &TemplateFields,
+) -> Result<HashMap<String, AttributeValue>, DirectoryError> {
+    item(client, template_key(template.id), template)
+}
+
+/// The key of a client's template.
+pub(super) fn template_key_of(client: &ClientId, template: TemplateId) -> [String; 2] {
+    [partition(client), template_key(template)]
+}
+
+/// The partition of the records of a client's changes.
+pub(super) fn audit_partition(client: &ClientId) -> String {
+    format!("{AUDIT}{client}")
 }
 
 fn template_key(template: TemplateId) -> String {

@@ -78,7 +78,7 @@ impl Verifications {
         };
         let answered = async {
             loop {
-                let item = match update().send().await {
+                let item = match Box::pin(update().send()).await {
                     // What was counted has the attempt in it; else it is no answer.
                     Ok(new) => new.attributes.filter(|item| item.contains_key(&attempt)),
                     Err(error) => Some(refused(&error)?),

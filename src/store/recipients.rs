@@ -231,20 +231,6 @@ impl Verifications {
         is_written(update).await.map(drop)
     }
 
-    /// Forgets the failures and the sends, on the operator's word.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer.
-    pub async fn unlock(&self, recipient: Digest, now: Timestamp) -> Result<(), AwsError> {
-        let update = self
-            .update(&self.dynamodb, &recipient_id(&recipient.encode()))
-            .update_expression("SET #ttl = :ttl REMOVE failed, failed_at, sends")
-            .condition_expression("attribute_exists(id)")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":ttl", collected_after(now));
-        is_written(update).await.map(drop)
-    }
-
     /// A recipient as it is: one strongly consistent read.
     ///
     /// # Errors
@@ -253,6 +239,16 @@ impl Verifications {
         let item = self.read(&recipient_id(&recipient.encode())).await?;
         Ok(item.as_ref().map(RecipientState::read).unwrap_or_default())
     }
+}
+
+/// The forgetting of the failures and the sends of a recipient that is remembered.
+pub(super) fn unlocking(table: &str, recipient: Digest, now: Timestamp) -> UpdateBuilder {
+    let update = Update::builder()
+        .table_name(table)
+        .key("id", text(recipient_id(&recipient.encode())))
+        .update_expression("SET #ttl = :ttl REMOVE failed, failed_at, sends")
+        .condition_expression("attribute_exists(id)");
+    remembered(update, now)
 }
 
 const APPEND: &str = "SET sends = list_append(:sent, if_not_exists(sends, :none))";

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
-use aws_smithy_async::rt::sleep::AsyncSleep as _;
+use aws_smithy_async::rt::sleep::{AsyncSleep as _, SharedAsyncSleep};
 
 use crate::aws::{self, AwsError, AwsErrorKind};
 use crate::entropy::EntropyError;
@@ -56,10 +56,6 @@ impl Call {
         self.doubt.load(Ordering::Relaxed)
     }
 
-    fn set_doubt(&self, doubt: bool) {
-        self.doubt.store(doubt, Ordering::Relaxed);
-    }
-
     /// A client request token for the call's next transaction: at most 36 characters.
     fn token(&self) -> String {
         let number = self.transactions.fetch_add(1, Ordering::Relaxed);
@@ -77,12 +73,8 @@ pub(super) struct Refusal {
 }
 
 impl Verifications {
-    /// Writes all of `items` or none: two units for each KB of each item. All attempts bear one client
-    /// request token, so that the transaction is done once however often it is sent.
-    ///
-    /// Conflicts with others and throttling are tried again, and so is an attempt without an answer,
-    /// which leaves the `call` in doubt until a later one succeeds. Only [`Self::within`] ends that: a
-    /// transaction that is stuck holds its items for seconds.
+    /// Writes all of `items` or none, as one transaction of `call`; see [`transact`]. Only [`Self::within`]
+    /// ends it.
     ///
     /// # Errors
     /// When it can never be done. Without a doubt nothing is written.
@@ -91,34 +83,54 @@ impl Verifications {
         call: &Call,
         items: Vec<TransactWriteItem>,
     ) -> Result<Option<Refusal>, AwsError> {
-        let token = call.token();
-        let before = call.is_in_doubt();
-        let (mut in_doubt, mut attempts) = (before, 0);
-        loop {
-            // It is in doubt while it is on its way, in case nobody waits for its end.
-            call.set_doubt(true);
-            let written = self
-                .once
-                .transact_write_items()
-                .client_request_token(&token)
-                .set_transact_items(Some(items.clone()))
-                .send()
-                .await;
-            let Err(error) = written else {
-                call.set_doubt(before);
-                return Ok(None);
-            };
-            let fate = Fate::of(&error);
-            in_doubt |= fate == Fate::Unknown;
-            call.set_doubt(in_doubt);
-            match fate {
-                Fate::Refused => return refusal(&error).map(Some),
-                Fate::Failed => return Err(AwsError::new(OPERATION, &error)),
-                Fate::Unknown | Fate::Passing => {
-                    attempts += 1;
-                    metrics::aws_retry();
-                    self.sleep.sleep(aws::pause(attempts)).await;
-                }
+        transact(&self.once, &self.sleep, &call.token(), &call.doubt, items).await
+    }
+}
+
+/// Writes all of `items` or none: two units for each KB of each item. All attempts bear one client request
+/// token, so that the transaction is done once however often it is sent.
+///
+/// Conflicts with others and throttling are tried again, and so is an attempt without an answer, which
+/// leaves it in `doubt` until a later one succeeds. It goes on until it is given up: a transaction that is
+/// stuck holds its items for seconds.
+///
+/// # Errors
+/// When it can never be done. Without a doubt nothing is written.
+pub(super) async fn transact(
+    once: &aws_sdk_dynamodb::Client,
+    sleep: &SharedAsyncSleep,
+    token: &str,
+    doubt: &AtomicBool,
+    items: Vec<TransactWriteItem>,
+) -> Result<Option<Refusal>, AwsError> {
+    let set_doubt = |in_doubt| doubt.store(in_doubt, Ordering::Relaxed);
+    let before = doubt.load(Ordering::Relaxed);
+    let (mut in_doubt, mut attempts) = (before, 0);
+    loop {
+        // It is in doubt while it is on its way, in case nobody waits for its end.
+        set_doubt(true);
+        let written = once
+            .transact_write_items()
+            .client_request_token(token)
+            .set_transact_items(Some(items.clone()));
+        let written = Box::pin(written.send()).await;
+        let Err(error) = written else {
+            set_doubt(before);
+            return Ok(None);
+        };
+        let fate = Fate::of(&error);
+        in_doubt |= fate == Fate::Unknown;
+        set_doubt(in_doubt);
+        match fate {
+            Fate::Refused => {
+                metrics::aws_answered();
+                return refusal(&error).map(Some);
+            }
+            Fate::Failed => return Err(AwsError::new(OPERATION, &error)),
+            Fate::Unknown | Fate::Passing => {
+                attempts += 1;
+                sleep.sleep(aws::pause(attempts)).await;
+                metrics::aws_called_again();
             }
         }
     }

@@ -231,19 +231,6 @@ impl Verifications {
         is_written(update).await.map(drop)
     }
 
-    /// Sets the SMS parts that a client has left. `None` lifts the balance: it refuses nobody from now
-    /// on, also where it is still asked.
-    ///
-    /// # Errors
-    /// When DynamoDB does not answer.
-    pub async fn set_balance(&self, client: &ClientId, parts: Option<u32>) -> Result<(), AwsError> {
-        let update = self
-            .update(&self.dynamodb, &balance_id(client))
-            .update_expression("SET parts = :parts")
-            .expression_attribute_values(":parts", number(parts.map_or(LIFTED, i64::from)));
-        is_written(update).await.map(drop)
-    }
-
     /// An account's usage of the last days: strongly consistent reads of all its items.
     ///
     /// # Errors
@@ -302,10 +289,7 @@ impl Verifications {
     }
 
     fn balance(&self, client: &ClientId, parts: i64) -> UpdateBuilder {
-        Update::builder()
-            .table_name(&*self.table)
-            .key("id", text(balance_id(client)))
-            .expression_attribute_values(":parts", number(parts))
+        balance(&self.table, client, parts)
     }
 
     /// One item, by a strongly consistent read.
@@ -348,6 +332,27 @@ impl Verifications {
         }
         Ok(items)
     }
+}
+
+fn balance(table: &str, client: &ClientId, parts: i64) -> UpdateBuilder {
+    Update::builder()
+        .table_name(table)
+        .key("id", text(balance_id(client)))
+        .expression_attribute_values(":parts", number(parts))
+}
+
+/// The setting of the SMS parts that a client has left; none: the balance is lifted.
+pub(super) fn balance_set(table: &str, client: &ClientId, parts: Option<u32>) -> UpdateBuilder {
+    let parts = parts.map_or(LIFTED, i64::from);
+    balance(table, client, parts).update_expression("SET parts = :parts")
+}
+
+/// The addition of SMS parts to a balance that is there and not lifted.
+pub(super) fn balance_topped_up(table: &str, client: &ClientId, parts: u32) -> UpdateBuilder {
+    balance(table, client, parts.into())
+        .update_expression("SET parts = parts + :parts")
+        .condition_expression("parts < :lifted")
+        .expression_attribute_values(":lifted", number(LIFTED / 2))
 }
 
 /// The expression by which requests and parts are added.

@@ -38,7 +38,7 @@ pub(super) fn refused(error: &SdkError<UpdateItemError>) -> Result<Item, AwsErro
 
 /// Carries out `update`; `false` when its condition does not hold.
 pub(super) async fn is_written(update: UpdateItemFluentBuilder) -> Result<bool, AwsError> {
-    match update.send().await {
+    match Box::pin(update.send()).await {
         Ok(_) => Ok(true),
         Err(error) => refused(&error).map(|_| false),
     }

@@ -10,6 +10,7 @@ use twofa::client::{ApiKey, ClientId, Countries, Profile, StoredKey, Switch};
 use twofa::http::template_endpoint;
 
 use crate::harness::{API_KEY, App, START, TEMPLATE};
+use crate::log;
 
 async fn status(app: &App, key: &str) -> (u16, Value) {
     let answer = app
@@ -164,4 +165,32 @@ async fn a_malformed_key_takes_the_way_of_an_unknown_one() {
         ["Query"],
         "asked for once, as any unknown client"
     );
+}
+
+#[tokio::test]
+async fn the_line_of_a_call_names_the_key_by_its_id_and_a_401_the_client_that_was_claimed() {
+    let app = App::start().await;
+    let id = |key: &str| ApiKey::parse(key).unwrap().digest().id();
+    let wrong = format!("2fa_demo_{}", "x".repeat(43));
+    let stranger = format!("2fa_stranger_{}", "x".repeat(43));
+    log::clear();
+    for key in [API_KEY, &wrong, &stranger, "no key"] {
+        status(&app, key).await;
+    }
+    let lines = log::lines(|line| line["message"] == "answered");
+    let told = |nth: usize, field: &str| lines[nth].get(field).cloned();
+    assert_eq!(told(0, "client"), Some(json!("demo")));
+    assert_eq!(told(0, "claimed_client"), None);
+    assert_eq!(told(0, "key"), Some(json!(id(API_KEY))));
+    for (nth, key, claimed) in [(1, &wrong, "demo"), (2, &stranger, "stranger")] {
+        assert_eq!(told(nth, "client"), None);
+        assert_eq!(told(nth, "claimed_client"), Some(json!(claimed)));
+        assert_eq!(told(nth, "key"), Some(json!(id(key))));
+    }
+    for field in ["client", "claimed_client", "key"] {
+        assert_eq!(told(3, field), None, "{field}");
+    }
+    let whole = String::from(ApiKey::parse(API_KEY).unwrap().digest());
+    let text = log::text();
+    assert!(!text.contains(&whole) && !text.contains(&"x".repeat(43)) && !text.contains(API_KEY));
 }

@@ -17,13 +17,16 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
-use twofa::client::{ApiKey, ClientId, Countries, Profile, StoredKey};
+use twofa::client::{ApiKey, ClientId, Countries, Profile, StoredKey, Version};
 use twofa::clock::{Clock, ManualClock, Timestamp};
 use twofa::http::RequestPowers;
 use twofa::phone::PhoneNumber;
 use twofa::request::StackLimits;
 use twofa::secret::{Digest, Secrets};
-use twofa::store::{Account, Directory, RecipientState, UsageState, Verifications};
+use twofa::store::{
+    Account, Change, ChangeError, Changes, Directory, RecipientState, Record, UsageState,
+    Verifications,
+};
 use twofa::template::TemplateFields;
 use twofa_local::cloud::{self, Backends, DIRECTORY_TABLE, Storage, VERIFICATIONS_TABLE};
 use twofa_local::demo;
@@ -65,7 +68,7 @@ pub struct App {
     /// The directory as the operator writes it: it does not go over the network above.
     pub directory: Directory,
     /// The tables as they are, likewise.
-    tables: aws_sdk_dynamodb::Client,
+    pub tables: aws_sdk_dynamodb::Client,
     /// The secret, likewise.
     pub secrets: Secrets,
     /// Where the API listens.
@@ -530,10 +533,15 @@ impl App {
         self.table().read_usage(account, now).await.unwrap()
     }
 
-    pub async fn set_balance(&self, client: &str, parts: u32) {
-        let client = ClientId::parse(client).unwrap();
-        let set = self.table();
-        set.set_balance(&client, Some(parts)).await.unwrap();
+    pub async fn set_balance(&self, client: &str, parts: impl Into<Option<u32>>) {
+        let set = |draft: Change| draft.set_balance(VERIFICATIONS_TABLE, parts.into());
+        assert!(change(&self.tables, client, set).await);
+    }
+
+    /// Forgets a recipient's failures and sends; `false` when it is not remembered.
+    pub async fn unlock(&self, recipient: Digest) -> bool {
+        let unlock = |draft: Change| draft.unlock(VERIFICATIONS_TABLE, recipient);
+        change(&self.tables, "demo", unlock).await
     }
 
     /// The verifications as the operator sees them: it does not go over the network above.
@@ -600,4 +608,17 @@ pub fn not_matched() -> Value {
 
 pub fn not_found() -> Value {
     json!({ "verified": false, "status": "not_found" })
+}
+
+/// Makes an operator's change of `client`; `false` when its condition does not hold.
+pub async fn change(
+    tables: &aws_sdk_dynamodb::Client,
+    client: &str,
+    with: impl FnOnce(Change) -> Result<Change, ChangeError>,
+) -> bool {
+    let changes = Changes::new(tables.clone(), DIRECTORY_TABLE);
+    let (id, client) = (Version::random().unwrap(), ClientId::parse(client).unwrap());
+    let record = Record::new(id, &client, START, "operator", "test", Vec::new());
+    let change = with(changes.draft(record)).unwrap();
+    changes.carry_out(change).await.unwrap()
 }

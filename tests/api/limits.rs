@@ -229,7 +229,7 @@ async fn a_lock_without_an_end_holds_until_the_operator_unlocks() {
     let id = format!("RECIPIENT#{}", digest.encode());
     let item = app.stored(&id).await.unwrap();
     assert!(!item.contains_key("ttl"), "nothing may collect it");
-    app.table().unlock(digest, START).await.unwrap();
+    assert!(app.unlock(digest).await);
     app.sent(&app.request_as(&key, NUMBER).await);
     let item = app.stored(&id).await.unwrap();
     assert!(
@@ -276,7 +276,7 @@ async fn the_operator_unlocks_a_recipient() {
     spoil(&app, &key).await;
     app.request_as(&key, NUMBER).await.is_limited();
     let digest = app.recipient_digest("limited", NUMBER).await;
-    app.table().unlock(digest, START).await.unwrap();
+    assert!(app.unlock(digest).await);
     app.sent(&app.request_as(&key, NUMBER).await);
 }
 

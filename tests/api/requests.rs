@@ -1,11 +1,13 @@
 //! `POST …/2fa/request`, row by row of the wire contract.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::Method;
 use serde_json::{Value, json};
 use twofa::client::{Countries, Limits, Profile};
+use twofa::phone::NumberType;
 use twofa::sms::Encoding;
 use twofa_local::inbox::Fault;
 
@@ -115,6 +117,31 @@ async fn every_spelling_of_a_number_reaches_the_same_phone() {
 }
 
 #[tokio::test]
+async fn a_client_sends_to_the_types_of_numbers_that_it_names() {
+    let app = App::start().await;
+    let types = |types: Value| -> BTreeSet<NumberType> { serde_json::from_value(types).unwrap() };
+    let (fixed_line, voip, personal) = ("+442079460123", "+445612345678", "+447012345678");
+    let key = app
+        .add(Profile {
+            number_types: types(json!(["fixed_line", "voip"])),
+            ..Profile::new("shop", Countries::All)
+        })
+        .await;
+    for (to, code) in [
+        (fixed_line, "OK"),
+        (voip, "OK"),
+        (personal, "ROUTING_PREFIX_FILTER_INVALID_NUMBER"),
+        (NUMBER, "ROUTING_PREFIX_FILTER_INVALID_NUMBER"),
+    ] {
+        let order = json!({ "to": to, "template_id": LOGIN });
+        let answer = app.post_as(&key, REQUEST, order).await;
+        assert_eq!(answer.json()["error_message"], code, "{to}");
+    }
+    let sent: Vec<_> = app.messages().into_iter().map(|m| m.to).collect();
+    assert_eq!(sent, [voip, fixed_line]);
+}
+
+#[tokio::test]
 async fn the_first_rejection_that_applies_is_told_and_nothing_happens() {
     let app = App::start().await;
     let key = app.add_client("french", &["FR"]).await;
@@ -130,6 +157,22 @@ async fn the_first_rejection_that_applies_is_told_and_nothing_happens() {
         ),
         (
             "+44 0400 123456",
+            none,
+            "ROUTING_PREFIX_FILTER_INVALID_NUMBER",
+        ),
+        // Premium rate, a satellite phone, and a fixed line, which the client does not send to.
+        (
+            "+44 909 123 4567",
+            none,
+            "ROUTING_PREFIX_FILTER_INVALID_NUMBER",
+        ),
+        (
+            "+881 612 345 678",
+            none,
+            "ROUTING_PREFIX_FILTER_INVALID_NUMBER",
+        ),
+        (
+            "+44 20 7946 0123",
             none,
             "ROUTING_PREFIX_FILTER_INVALID_NUMBER",
         ),

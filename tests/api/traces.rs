@@ -19,8 +19,8 @@ use twofa::client::{ClientId, Limits, Window};
 use twofa::clock::Timestamp;
 use twofa::secret::{Digest, GuessDigests, Secret, Seed};
 use twofa::store::{
-    self, Begun, Call, Cap, Charge, Keyed, NewVerification, Progress, Taken, Undone, Verdict,
-    Verifications,
+    self, Begun, Call, Cap, Change, Charge, Keyed, NewVerification, Progress, Taken, Undone,
+    Verdict, Verifications,
 };
 use twofa::verification::{CallId, RequestId};
 use twofa_local::cloud::{self, VERIFICATIONS_TABLE};
@@ -31,7 +31,7 @@ use twofa_model::tables::{
 use twofa_model::trace::{Event, TICK, Trace, What, traced};
 use twofa_model::{Protocol, Who};
 
-use crate::harness::{App, DAY, START};
+use crate::harness::{App, DAY, START, change};
 
 /// The seeds of most runs.
 const SEEDS: Range<u64> = 0..300;
@@ -223,8 +223,8 @@ impl<'a> Replay<'a> {
         let protocol = traced(seed);
         let client = ClientId::parse(&format!("trace-{seed}")).unwrap();
         let balance = Some(trace.balance.into());
-        let set = services.table.set_balance(&client, balance);
-        set.await.unwrap();
+        let set = |draft: Change| draft.set_balance(VERIFICATIONS_TABLE, balance);
+        assert!(change(&services.dynamodb, client.as_str(), set).await);
         let digest = |of: &str| services.secret.body_digest(&client, &[of.as_bytes()]);
         let request = |_| Request {
             call: Call::new().unwrap(),

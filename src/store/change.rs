@@ -1,0 +1,350 @@
+//! What operators change: one transaction for each change, done once, with a record of it.
+//!
+//! | table | pk | sk | holds |
+//! |---|---|---|---|
+//! | directory | `AUDIT#<client>` | `<milliseconds>#<id of the change>` | [`Record`] |
+//!
+//! Records have a partition of their own, so that functions, which read a client's, never read them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder, UpdateBuilder};
+use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
+use aws_smithy_async::future::timeout::Timeout;
+use aws_smithy_async::rt::sleep::{AsyncSleep as _, SharedAsyncSleep, TokioSleep};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::aws::AwsError;
+use crate::client::{ClientId, Profile, Version};
+use crate::clock::Timestamp;
+use crate::secret::Digest;
+use crate::template::{TemplateFields, TemplateId};
+
+use super::directory::{self, DirectoryError};
+use super::transaction::{OPERATION, transact};
+use super::value::text;
+use super::{recipients, usage};
+
+/// The longest that a change takes, all attempts included.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// The longest that an attempt takes: operators may be far away.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// The most items of one change beside its record and the client's profile.
+pub const MAX_ITEMS: usize = 98;
+
+/// What an operator changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The change's own id, and the version of the profile that it wrote.
+    pub id: Version,
+    /// The client that was changed.
+    pub client: ClientId,
+    /// When, in milliseconds since the Unix epoch.
+    pub at: i64,
+    /// Who did it: the caller's ARN.
+    pub by: String,
+    /// The command.
+    pub what: String,
+    /// What it did, a line each; no secret, no key and no whole number.
+    pub details: Vec<String>,
+}
+
+/// A change to be carried out.
+#[derive(Debug)]
+pub struct Change {
+    record: Record,
+    directory: Arc<str>,
+    items: Vec<TransactWriteItem>,
+}
+
+/// A change that was not carried out, or may not have been.
+#[derive(Debug, Error)]
+pub enum ChangeError {
+    /// DynamoDB did not do it: nothing is written.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// It may be written, now or within seconds.
+    #[error("DynamoDB gave no answer: it is not known whether the change {0} is made")]
+    Unknown(Version),
+}
+
+impl From<AwsError> for ChangeError {
+    fn from(error: AwsError) -> Self {
+        Self::Directory(error.into())
+    }
+}
+
+impl From<BuildError> for ChangeError {
+    fn from(_: BuildError) -> Self {
+        AwsError::malformed(OPERATION).into()
+    }
+}
+
+/// The tables as operators change them.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    dynamodb: aws_sdk_dynamodb::Client,
+    once: aws_sdk_dynamodb::Client,
+    sleep: SharedAsyncSleep,
+    directory: Arc<str>,
+}
+
+impl Changes {
+    /// The changes of the clients in `directory`.
+    #[must_use]
+    pub fn new(dynamodb: aws_sdk_dynamodb::Client, directory: &str) -> Self {
+        let config = dynamodb.config().to_builder();
+        let timeouts = TimeoutConfig::builder().operation_timeout(ATTEMPT).build();
+        let once = config
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::disabled());
+        let sleep = dynamodb.config().sleep_impl();
+        Self {
+            once: aws_sdk_dynamodb::Client::from_conf(once.build()),
+            sleep: sleep.unwrap_or_else(|| SharedAsyncSleep::new(TokioSleep::new())),
+            dynamodb,
+            directory: directory.into(),
+        }
+    }
+
+    /// A change of nothing yet.
+    #[must_use]
+    pub fn draft(&self, record: Record) -> Change {
+        Change {
+            record,
+            directory: self.directory.clone(),
+            items: Vec::new(),
+        }
+    }
+
+    /// Makes the change and its record, or nothing; `false` when a condition does not hold: another
+    /// operator was faster.
+    ///
+    /// The change's id is its client request token. So it is made once however often it is sent, and where
+    /// no answer came, its record tells whether it was.
+    ///
+    /// # Errors
+    /// When it is not made, or that is not known.
+    pub async fn carry_out(&self, change: Change) -> Result<bool, ChangeError> {
+        let Change {
+            record,
+            directory,
+            mut items,
+        } = change;
+        let put = put(&directory, record_item(&record)?).build()?;
+        items.push(TransactWriteItem::builder().put(put).build());
+        let doubt = AtomicBool::new(false);
+        let token = record.id.to_string();
+        let work = transact(&self.once, &self.sleep, &token, &doubt, items);
+        let outcome = Timeout::new(work, self.sleep.sleep(LONGEST)).await;
+        let is_in_doubt = doubt.load(Ordering::Relaxed);
+        match outcome {
+            Ok(Ok(None)) => Ok(true),
+            _ if is_in_doubt => match self.is_recorded(&record).await {
+                Ok(true) => Ok(true),
+                Ok(false) if matches!(outcome, Ok(Ok(Some(_)))) => Ok(false),
+                Ok(false) | Err(_) => Err(ChangeError::Unknown(record.id)),
+            },
+            Ok(Ok(Some(_))) => Ok(false),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(AwsError::timed_out(OPERATION).into()),
+        }
+    }
+
+    async fn is_recorded(&self, record: &Record) -> Result<bool, AwsError> {
+        let [pk, sk] = record_key(record);
+        let answer = self
+            .dynamodb
+            .get_item()
+            .table_name(&*self.directory)
+            .key("pk", text(pk))
+            .key("sk", text(sk))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("GetItem", &error))?;
+        Ok(answer.item.is_some())
+    }
+}
+
+impl Change {
+    /// The change's id, which becomes the version of the profile that it writes.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.record.id
+    }
+
+    /// Writes the profile of a client that is not there yet.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub fn add_profile(self, profile: &Profile) -> Result<Self, ChangeError> {
+        self.profile(profile, |put| {
+            put.condition_expression("attribute_not_exists(pk)")
+        })
+    }
+
+    /// Writes a profile that was changed, if it still has the version that was read.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub fn put_profile(self, profile: &Profile) -> Result<Self, ChangeError> {
+        self.profile(profile, |put| match profile.version {
+            Some(version) => put
+                .condition_expression(SAME_VERSION)
+                .expression_attribute_values(":version", text(version.to_string())),
+            None => put.condition_expression(NO_VERSION),
+        })
+    }
+
+    fn profile(
+        mut self,
+        profile: &Profile,
+        on: impl FnOnce(PutBuilder) -> PutBuilder,
+    ) -> Result<Self, ChangeError> {
+        let profile = Profile {
+            version: Some(self.record.id),
+            ..profile.clone()
+        };
+        let item = directory::profile_item(&self.record.client, &profile)?;
+        let put = on(put(&self.directory, item)).build()?;
+        self.items
+            .push(TransactWriteItem::builder().put(put).build());
+        Ok(self)
+    }
+
+    /// Removes a profile, and with it the client, if it still has the version that was read.
+    ///
+    /// # Errors
+    /// When it cannot be said to DynamoDB.
+    pub fn remove_profile(mut self, profile: &Profile) -> Result<Self, ChangeError> {
+        let delete = self.deletion(directory::profile_key(&self.record.client));
+        let delete = match profile.version {
+            Some(version) => delete
+                .condition_expression(SAME_VERSION)
+                .expression_attribute_values(":version", text(version.to_string())),
+            None => delete.condition_expression(NO_VERSION),
+        };
+        self.items
+            .push(TransactWriteItem::builder().delete(delete.build()?).build());
+        Ok(self)
+    }
+
+    /// Writes a template over the one of its id.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub fn put_template(mut self, template: &TemplateFields) -> Result<Self, ChangeError> {
+        let item = directory::template_item(&self.record.client, template)?;
+        let put = put(&self.directory, item).build()?;
+        self.items
+            .push(TransactWriteItem::builder().put(put).build());
+        Ok(self)
+    }
+
+    /// Removes a template.
+    ///
+    /// # Errors
+    /// When it cannot be said to DynamoDB.
+    pub fn remove_template(mut self, template: TemplateId) -> Result<Self, ChangeError> {
+        let delete = self.deletion(directory::template_key_of(&self.record.client, template));
+        self.items
+            .push(TransactWriteItem::builder().delete(delete.build()?).build());
+        Ok(self)
+    }
+
+    /// Sets the SMS parts that the client has left. `None` lifts the balance: it refuses nobody from then
+    /// on, also where it is still asked.
+    ///
+    /// # Errors
+    /// When it cannot be said to DynamoDB.
+    pub fn set_balance(self, verifications: &str, parts: Option<u32>) -> Result<Self, ChangeError> {
+        let client = self.record.client.clone();
+        self.update(usage::balance_set(verifications, &client, parts))
+    }
+
+    /// Adds SMS parts to the client's balance, if it has one.
+    ///
+    /// # Errors
+    /// When it cannot be said to DynamoDB.
+    pub fn top_up(self, verifications: &str, parts: u32) -> Result<Self, ChangeError> {
+        let client = self.record.client.clone();
+        self.update(usage::balance_topped_up(verifications, &client, parts))
+    }
+
+    /// Forgets the failures and the sends of a recipient that is remembered.
+    ///
+    /// # Errors
+    /// When it cannot be said to DynamoDB.
+    pub fn unlock(self, verifications: &str, recipient: Digest) -> Result<Self, ChangeError> {
+        let now = Timestamp::from_millis(self.record.at);
+        self.update(recipients::unlocking(verifications, recipient, now))
+    }
+
+    fn update(mut self, update: UpdateBuilder) -> Result<Self, ChangeError> {
+        let update: Update = update.build()?;
+        self.items
+            .push(TransactWriteItem::builder().update(update).build());
+        Ok(self)
+    }
+
+    fn deletion(&self, [pk, sk]: [String; 2]) -> DeleteBuilder {
+        Delete::builder()
+            .table_name(&*self.directory)
+            .key("pk", text(pk))
+            .key("sk", text(sk))
+    }
+}
+
+const SAME_VERSION: &str = "version = :version";
+
+/// Only what no operator has written has none.
+const NO_VERSION: &str = "attribute_exists(pk) AND attribute_not_exists(version)";
+
+fn put(table: &str, item: super::value::Item) -> PutBuilder {
+    Put::builder().table_name(table).set_item(Some(item))
+}
+
+fn record_item(record: &Record) -> Result<super::value::Item, DirectoryError> {
+    let [pk, sk] = record_key(record);
+    directory::item_of(&record.client, pk, sk, record)
+}
+
+fn record_key(record: &Record) -> [String; 2] {
+    let at = record.at.max(0);
+    let id = record.id;
+    [
+        directory::audit_partition(&record.client),
+        format!("{at:013}#{id}"),
+    ]
+}
+
+impl Record {
+    /// A record of a change that is about to be made, with an id of its own.
+    #[must_use]
+    pub fn new(
+        id: Version,
+        client: &ClientId,
+        at: Timestamp,
+        by: &str,
+        what: &str,
+        details: Vec<String>,
+    ) -> Self {
+        Self {
+            id,
+            client: client.clone(),
+            at: at.as_millis(),
+            by: by.to_owned(),
+            what: what.to_owned(),
+            details,
+        }
+    }
+}
