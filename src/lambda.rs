@@ -1,6 +1,7 @@
 //! How a Lambda function starts: log, clients, what the first call will need, and then call after call.
 
 use std::io;
+use std::thread;
 
 use aws_credential_types::Credentials;
 use axum::Router;
@@ -36,6 +37,8 @@ pub type StartError = lambda_http::Error;
 /// When the environment is not valid.
 pub async fn request_powers() -> Result<RequestPowers, StartError> {
     let config = RequestConfig::from_environment()?;
+    // Beside all the rest: a start has more than one processor, whatever the function's memory.
+    let metadata = thread::spawn(phone::open_metadata);
     let account = start(&config.verification.directory)?;
     let sns = aws::sns(&account.at(config.sns_endpoint.as_deref()));
     let stack = StackLimits {
@@ -46,9 +49,9 @@ pub async fn request_powers() -> Result<RequestPowers, StartError> {
     tokio::join!(
         open_secret(&powers.secrets, &powers.clock),
         connect(&powers.directory),
-        // Last, so that it is done while the others wait for the network.
-        async { phone::open_metadata() },
     );
+    // Else the first call opens it.
+    let _ = metadata.join();
     Ok(powers)
 }
 
