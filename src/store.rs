@@ -82,5 +82,5 @@ impl Verifications {
 }
 
 fn code_attribute(digest: Digest) -> String {
-    format!("code#{}", digest.encode())
+    ["code#", &digest.encode()].concat()
 }

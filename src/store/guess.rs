@@ -53,7 +53,7 @@ impl Verifications {
         call: &CallId,
         now: Timestamp,
     ) -> Result<Verdict, AwsError> {
-        let attempt = format!("try#{}", call.as_str());
+        let attempt = ["try#", call.as_str()].concat();
         let update = || {
             self.update(&self.patient, &id.to_string())
                 .update_expression(
@@ -76,21 +76,24 @@ impl Verifications {
                 .expression_attribute_values(":open", text(OPEN))
                 .return_values(ReturnValue::AllNew)
         };
-        let answered = async {
+        let answer = async || match Box::pin(update().send()).await {
+            // What was counted has the attempt in it; else it is no answer.
+            Ok(new) => Ok(new.attributes.filter(|item| item.contains_key(&attempt))),
+            Err(error) => refused(&error).map(Some),
+        };
+        if let Some(item) = answer().await? {
+            return Ok(verdict(&item, &attempt));
+        }
+        let again = async {
             loop {
-                let item = match Box::pin(update().send()).await {
-                    // What was counted has the attempt in it; else it is no answer.
-                    Ok(new) => new.attributes.filter(|item| item.contains_key(&attempt)),
-                    Err(error) => Some(refused(&error)?),
-                };
-                if let Some(item) = item {
+                self.sleep.sleep(aws::pause(1)).await;
+                if let Some(item) = answer().await? {
                     return Ok(verdict(&item, &attempt));
                 }
-                self.sleep.sleep(aws::pause(1)).await;
             }
         };
-        let answered = self.within(PATIENT_TIMEOUT, answered).await;
-        answered.unwrap_or_else(|| Err(AwsError::incomplete("UpdateItem")))
+        let again = self.within(PATIENT_TIMEOUT, again).await;
+        again.unwrap_or_else(|| Err(AwsError::incomplete("UpdateItem")))
     }
 
     /// Whether a guess would be compared: one strongly consistent read.

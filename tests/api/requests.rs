@@ -494,3 +494,13 @@ async fn is_dead(app: &App, id: &str) {
     assert!(!item.keys().any(|name| name.starts_with("code#")));
     app.validate("000000", id).await.is(404, not_found());
 }
+
+#[tokio::test]
+async fn null_is_absence() {
+    let app = App::start().await;
+    let order = |template: &str| json!({ "to": app.somebody(), "template_id": template, "parameters": null });
+    app.sent(&app.post(REQUEST, order(LOGIN)).await);
+    app.post(REQUEST, order(PAYMENT))
+        .await
+        .is_invalid(&[("parameters.amount", "is required by the template")]);
+}

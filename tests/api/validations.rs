@@ -159,13 +159,13 @@ async fn what_cannot_be_a_code_is_read_and_not_counted() {
         .is(200, success());
     // It is no oracle: where a wrong code is not found, so is what cannot be one.
     let other = app.add_client("other", &["*"]).await;
-    let (open, spent, outlived) = (app.send().await, app.send().await, app.send().await);
+    let (open, exhausted, outlived) = (app.send().await, app.send().await, app.send().await);
     for _ in 0..5 {
-        app.validate(&spent.wrong_code(), &spent.request_id)
+        app.validate(&exhausted.wrong_code(), &exhausted.request_id)
             .await
             .is(200, not_matched());
     }
-    for id in [&sent.request_id, &spent.request_id, UNKNOWN] {
+    for id in [&sent.request_id, &exhausted.request_id, UNKNOWN] {
         app.validate("12", id).await.is(404, not_found());
     }
     let question = json!({ "code": "12", "request_id": open.request_id });
