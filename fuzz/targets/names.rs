@@ -47,19 +47,16 @@ pub fn check(bytes: &[u8]) {
     {
         assert!(country.as_str() == written && matches!(written.len(), 2 | 3));
     }
-    match Guess::parse(written) {
-        Some(guess) => {
-            let digits = guess.expose();
-            assert!((4..=10).contains(&digits.len()));
-            assert!(digits.bytes().all(|byte| byte.is_ascii_digit()));
-            let again = Guess::parse(digits);
-            assert!(again.is_some_and(|again| again.expose() == digits));
-        }
-        None => {
-            let typed: String = written.chars().filter(|c| !" -".contains(*c)).collect();
-            let is_code = typed.bytes().all(|byte| byte.is_ascii_digit());
-            assert!(!is_code || !(4..=10).contains(&typed.len()));
-        }
+    if let Some(guess) = Guess::parse(written) {
+        let digits = guess.expose();
+        assert!((4..=10).contains(&digits.len()));
+        assert!(digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let again = Guess::parse(digits);
+        assert!(again.is_some_and(|again| again.expose() == digits));
+    } else {
+        let typed: String = written.chars().filter(|c| !" -".contains(*c)).collect();
+        let is_code = typed.bytes().all(|byte| byte.is_ascii_digit());
+        assert!(!is_code || !(4..=10).contains(&typed.len()));
     }
     if let Some(seed) = Seed::decode(written) {
         assert_eq!(seed.encode(), written);
