@@ -30,6 +30,7 @@ use twofa_local::demo;
 use twofa_local::inbox::{Inbox, Message};
 
 use crate::log;
+use crate::openapi;
 use crate::second_engine;
 use crate::waits::Waits;
 use crate::wire::Wire;
@@ -147,6 +148,7 @@ impl Answer {
     #[track_caller]
     pub fn is(&self, status: u16, body: Value) {
         assert_eq!((self.status.as_u16(), self.json()), (status, body));
+        openapi::lists_codes_of(&self.json());
         assert_eq!(self.header("content-type"), Some("application/json"));
         assert_eq!(self.header("cache-control"), Some("no-store"));
         let call_id = self.header("x-request-id").unwrap();
