@@ -117,6 +117,7 @@ clients: $(tools.clients) laptop ## clients of openapi.json in three languages; 
 page: $(tools.page) laptop ## the laptop's page in Chromium
 	$(call need,chromium node)
 	python3 tests/laptop.py node tests/page/page.mjs {api}
+	python3 tests/laptop.py node tests/page/foreign.mjs {api} {dynamodb} {sns}
 
 ## Weekly, or by hand
 

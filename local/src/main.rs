@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 use twofa::telemetry;
 use twofa_local::cloud::{Addresses, Cloud, StartError, Storage};
 use twofa_local::demo::{API_KEY, LOGIN};
+use twofa_local::guard::Guard;
 
 /// Runs Twofa on this machine: the API, DynamoDB, and an SMS inbox instead of a phone network.
 #[derive(Debug, Parser)]
@@ -20,6 +21,10 @@ struct Options {
     /// The address that everything listens on
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
+    /// A name by which browsers and containers may ask for this machine, beside its addresses, localhost
+    /// and host.docker.internal; repeat it for more
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
     /// The port of the API and the page; 0 is any free one
     #[arg(long, default_value_t = 3000)]
     port: u16,
@@ -80,7 +85,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> Result<(), StartError> {
-    let mut cloud = Cloud::start(options.addresses(), &options.storage()).await?;
+    let guard = Guard::new(&options.allow_host);
+    let mut cloud = Cloud::start(options.addresses(), &options.storage(), &guard).await?;
     greet(&cloud.addresses, &options.storage());
     tokio::select! {
         () = cloud.stopped() => return Err(StartError::Stopped),

@@ -27,6 +27,7 @@ use twofa::store::{Account, Directory, RecipientState, UsageState, Verifications
 use twofa::template::TemplateFields;
 use twofa_local::cloud::{self, Backends, DIRECTORY_TABLE, Storage, VERIFICATIONS_TABLE};
 use twofa_local::demo;
+use twofa_local::guard::Guard;
 use twofa_local::inbox::{Inbox, Message};
 
 use crate::log;
@@ -267,7 +268,9 @@ impl App {
         log::start();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut tasks = JoinSet::new();
-        let mut backends = Backends::start(any, any, &Storage::Memory).await.unwrap();
+        let mut backends = Backends::start(any, any, &Storage::Memory, &Guard::default())
+            .await
+            .unwrap();
         if let Some(engine) = second_engine::start(backends.dynamodb, &mut tasks).await {
             backends.dynamodb = engine;
         }
