@@ -9,9 +9,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
+use twofa::client::Limits;
 use twofa::telemetry;
 use twofa_local::cloud::{Addresses, Cloud, StartError, Storage};
-use twofa_local::demo::{API_KEY, LOGIN};
+use twofa_local::demo::{self, API_KEY, LOGIN};
 use twofa_local::guard::Guard;
 
 /// Runs Twofa on this machine: the API, DynamoDB, and an SMS inbox instead of a phone network.
@@ -130,6 +131,8 @@ fn greet(addresses: &Addresses, storage: &Storage) {
         Storage::Memory => "in memory".to_owned(),
         Storage::Folder(folder) => format!("in {}", folder.display()),
     };
+    let demo_window = demo::windows_in_words(&demo::limits());
+    let default_window = demo::windows_in_words(&Limits::default());
     say(&format!(
         r#"
 Twofa runs on this machine. No SMS leaves it.
@@ -141,6 +144,9 @@ Twofa runs on this machine. No SMS leaves it.
   DynamoDB  http://{dynamodb} ({storage})
   SNS       http://{sns} (and Secrets Manager)
   API key   {API_KEY} (of the client demo; opens this machine alone)
+
+The client demo has limits of its own: {demo_window} to a number.
+A client that you add has the default ones: {default_window}, and more (README, Operate).
 
 Ask for a code:
 
