@@ -12,7 +12,7 @@ python := .tools/stack/bin/python
 record := target/stack/record.json
 
 # What each check needs of registries: `make -j tools TASKS='lint page'` installs it ahead, side by side.
-TASKS ?= fmt lint engines licences template build functions powers sam api-fuzz page
+TASKS ?= fmt lint engines licences template build functions powers sam api-fuzz clients page
 tools.fmt := .tools/lint/installed
 tools.lint := .tools/lint/installed
 tools.engines := .tools/engines/installed .tools/dynamodb/installed
@@ -23,6 +23,7 @@ tools.functions := .tools/stack/installed
 tools.powers := .tools/stack/installed tests/iam/node_modules/.package-lock.json
 tools.sam := .tools/stack/installed
 tools.api-fuzz := .tools/openapi/installed
+tools.clients := .tools/clients/installed tests/clients/node_modules/.package-lock.json
 tools.page := tests/page/node_modules/.package-lock.json
 
 sam := PATH="$(CURDIR)/.tools/stack/bin:$$PATH"
@@ -106,10 +107,17 @@ api-fuzz: $(tools.api-fuzz) laptop ## Schemathesis: the server against its opena
 		--config-file tests/openapi/schemathesis.toml run --checks all \
 		--phases examples,coverage,fuzzing,stateful {api}/openapi.json
 
+.PHONY: clients
+clients: $(tools.clients) laptop ## clients of openapi.json in three languages; its form
+	$(call need,java node)
+	tests/clients/node_modules/.bin/redocly lint openapi.json
+	python3 tests/laptop.py tests/clients/clients.sh {api}
+
 .PHONY: page
 page: $(tools.page) laptop ## the laptop's page in Chromium
 	$(call need,chromium node)
 	python3 tests/laptop.py node tests/page/page.mjs {api}
+	python3 tests/laptop.py node tests/page/foreign.mjs {api} {dynamodb} {sns}
 
 ## Weekly, or by hand
 

@@ -36,15 +36,15 @@ use crate::store::{
 use crate::template::{CODE, MissingParameters, Template, TemplateId};
 use crate::verification::{IdempotencyKey, RequestId};
 
-/// What a caller asks for.
+/// The body of a call of `request`.
 #[derive(Debug, ToSchema)]
-pub struct Order {
+pub struct SendCodeRequest {
     /// The recipient's international number, with or without `+` or `00`; spaces, `-`, `.`, `(` and
     /// `)` are ignored.
     #[schema(value_type = String, example = "+44 7400 123456")]
     pub to: SecretString,
-    /// The name of one of the client's templates.
-    #[schema(example = "6f1f8c2e-6d0e-4a55-9c1d-2b7a4f0c1a01")]
+    /// The `id` of one of the client's templates, which `listTemplates` lists.
+    #[schema(format = Uuid, example = "6f1f8c2e-6d0e-4a55-9c1d-2b7a4f0c1a01")]
     pub template_id: String,
     /// The values for the template's placeholders; `code` is ignored. Values have no control characters,
     /// line or paragraph separators, or bidirectional controls.
@@ -57,7 +57,7 @@ pub struct Order {
 #[serde(untagged)]
 #[expect(
     dead_code,
-    reason = "the published form of a value that is text by the time it is an order"
+    reason = "the published form of a value that is text by the time it is read"
 )]
 enum ParameterValue {
     Text(PrintableText),
@@ -226,7 +226,7 @@ struct Plan<'a> {
     is_test: bool,
     /// How many failures the recipient may have.
     admitted: u32,
-    order: &'a Order,
+    request: &'a SendCodeRequest,
     now: Timestamp,
     call: Call,
     code: Digest,
@@ -284,7 +284,7 @@ pub fn request_id(
     }
 }
 
-/// Makes a code for `order`, stores and charges it, sends it and marks it as sent: one transaction, one
+/// Makes a code for `request`, stores and charges it, sends it and marks it as sent: one transaction, one
 /// `Publish` and two writes side by side, one more before it where there are caps.
 ///
 /// A request that `is_keyed` has the id of its `Idempotency-Key`.
@@ -293,7 +293,7 @@ pub fn request_id(
 /// When it was not accepted. Only [`RequestError::Unknown`] leaves a charge and a live code, and a failure
 /// whose undo got no answer.
 pub async fn request(
-    order: &Order,
+    request: &SendCodeRequest,
     id: RequestId,
     is_keyed: bool,
     client: &Client,
@@ -301,10 +301,10 @@ pub async fn request(
     tools: Tools<'_>,
 ) -> Result<(), RequestError> {
     metrics::note(|call| call.request_id = Some(id));
-    match Plan::new(order, id, is_keyed, client, now, tools) {
+    match Plan::new(request, id, is_keyed, client, now, tools) {
         Ok(plan) => plan.carry_out(tools).await,
         Err(refusal) if is_keyed => {
-            answer_refused(order, id, &client.id, refusal, now, tools).await
+            answer_refused(request, id, &client.id, refusal, now, tools).await
         }
         Err(refusal) => Err(refusal),
     }
@@ -313,7 +313,7 @@ pub async fn request(
 /// The answer to a request with an `Idempotency-Key` that is refused now: that of the call that was
 /// accepted, if there was one.
 async fn answer_refused(
-    order: &Order,
+    request: &SendCodeRequest,
     id: RequestId,
     client: &ClientId,
     refusal: RequestError,
@@ -323,7 +323,7 @@ async fn answer_refused(
     let Some(met) = tools.verifications.earlier(id, now).await? else {
         return Err(refusal);
     };
-    if !order.means(client, &met, tools.secret) {
+    if !request.means(client, &met, tools.secret) {
         return Err(RequestError::KeyReused);
     }
     match met.progress() {
@@ -354,7 +354,7 @@ fn running(met: &Met, now: Timestamp) -> RequestError {
     RequestError::Running { until }
 }
 
-impl Order {
+impl SendCodeRequest {
     /// Whether this means the same as the body of the call that was `met`: recipient, template, and the
     /// values of the parameters that were in it.
     fn means(&self, client: &ClientId, met: &Met, secret: &Secret) -> bool {
@@ -383,9 +383,9 @@ impl Order {
 }
 
 impl<'a> Plan<'a> {
-    /// Everything about `order` that is decided without asking anyone.
+    /// Everything about `request` that is decided without asking anyone.
     fn new(
-        order: &'a Order,
+        request: &'a SendCodeRequest,
         id: RequestId,
         is_keyed: bool,
         client: &'a Client,
@@ -393,7 +393,7 @@ impl<'a> Plan<'a> {
         tools: Tools<'_>,
     ) -> Result<Self, RequestError> {
         let secret = tools.secret;
-        let to = PhoneNumber::parse(order.to.expose_secret())?;
+        let to = PhoneNumber::parse(request.to.expose_secret())?;
         metrics::note(|call| call.country = Some(to.country().clone()));
         if !client.profile.number_types.contains(&to.number_type()) {
             return Err(Rejection::Prefix.into());
@@ -401,7 +401,7 @@ impl<'a> Plan<'a> {
         if !client.profile.countries.permit(to.country()) {
             return Err(Rejection::Country.into());
         }
-        let template = TemplateId::parse(&order.template_id).and_then(|id| client.template(id));
+        let template = TemplateId::parse(&request.template_id).and_then(|id| client.template(id));
         let template = template.ok_or(Rejection::Template)?;
         let recipient = secret.recipient_digest(&client.id, &to);
         let is_test = client.profile.test_recipients.contains(&recipient.encode());
@@ -415,12 +415,12 @@ impl<'a> Plan<'a> {
         } else {
             secret.seeded_code(&client.id, id, &seed, template.code_length)
         };
-        let sms = Sms::compose(template.text.render(&code, &order.parameters)?)?;
+        let sms = Sms::compose(template.text.render(&code, &request.parameters)?)?;
         metrics::note(|call| call.parts = Some(sms.parts()));
         let keyed = is_keyed.then(|| {
             let names = template.text.placeholders().filter(|name| *name != CODE);
             let names: Vec<_> = names.collect::<BTreeSet<_>>().into_iter().collect();
-            let body = order.meaning(&client.id, &to, &names, secret)?;
+            let body = request.meaning(&client.id, &to, &names, secret)?;
             Some((body, names))
         });
         let limits = &client.profile.limits;
@@ -441,7 +441,7 @@ impl<'a> Plan<'a> {
             recipient,
             is_test,
             admitted,
-            order,
+            request,
             now,
             call: Call::new()?,
             code: secret.code_digest(&client.id, id, &code),
@@ -532,7 +532,7 @@ impl<'a> Plan<'a> {
 
     /// What there is to do after the call that was `met`.
     fn left_by(&self, met: &Met, secret: &Secret) -> Result<Left, RequestError> {
-        if !self.order.means(&self.client.id, met, secret) {
+        if !self.request.means(&self.client.id, met, secret) {
             return Err(RequestError::KeyReused);
         }
         match met.progress() {
@@ -568,7 +568,7 @@ impl<'a> Plan<'a> {
         } else {
             secret.stored_code(client, self.id, &seed, length, is_stored)
         };
-        let text = self.template.text.render(&code?, &self.order.parameters);
+        let text = self.template.text.render(&code?, &self.request.parameters);
         let sms = Sms::compose(text.ok()?).ok()?;
         Some(Draft { sms, seed })
     }

@@ -14,19 +14,20 @@ use crate::secret::Secret;
 use crate::store::{Verdict, Verifications};
 use crate::verification::{CallId, IdempotencyKey, RequestId};
 
-/// What a caller wants to know.
+/// The body of a call of `validate`.
 #[derive(Debug, ToSchema)]
-pub struct Question {
+pub struct CheckCodeRequest {
     /// The code as the recipient typed it. Spaces and hyphens are ignored; a decimal digit of any script
     /// counts as the digit it stands for.
     #[schema(value_type = String, example = "123456")]
     pub code: SecretString,
-    /// The id that the request was answered with.
-    #[schema(example = "00000000-0000-4000-8000-000000000000")]
+    /// The `request_id` that `sendCode` answered. It comes from your server's session, never from the
+    /// browser.
+    #[schema(format = Uuid, example = "44650fd7-cd92-443c-bcb8-8230bded2eec")]
     pub request_id: String,
 }
 
-/// Why a question got no verdict.
+/// Why a call got no verdict.
 #[derive(Debug, Error)]
 pub enum ValidateError {
     /// DynamoDB did not answer.
@@ -37,7 +38,7 @@ pub enum ValidateError {
     Entropy(#[from] EntropyError),
 }
 
-/// The answer to a question.
+/// The answer to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The right code, for the first time.
@@ -48,28 +49,28 @@ pub enum Answer {
     NotFound,
 }
 
-/// Asks the table whether `question` holds the right code: one write of one unit. A wrong code costs
+/// Asks the table whether `request` holds the right code: one write of one unit. A wrong code costs
 /// a second write, which counts the recipient's failures; a right one only where there may be
 /// failures to forget. Text that cannot be a code is not counted: one read tells how it is answered.
 /// A request id that is no UUID is not asked for.
 ///
-/// The same question with the same `key` gets the same answer.
+/// The same call with the same `key` gets the same answer.
 ///
 /// # Errors
 /// When the table's answer was not received.
 pub async fn validate(
-    question: &Question,
+    request: &CheckCodeRequest,
     key: Option<&IdempotencyKey>,
     client: &Client,
     now: Timestamp,
     secret: &Secret,
     verifications: &Verifications,
 ) -> Result<Answer, ValidateError> {
-    let Some(id) = RequestId::parse(&question.request_id) else {
+    let Some(id) = RequestId::parse(&request.request_id) else {
         return Ok(Answer::NotFound);
     };
     metrics::note(|call| call.request_id = Some(id));
-    let Some(guess) = Guess::parse(question.code.expose_secret()) else {
+    let Some(guess) = Guess::parse(request.code.expose_secret()) else {
         let open = timed(Step::Guess, verifications.is_open(id, &client.id, now)).await?;
         return Ok(if open {
             Answer::NotMatched

@@ -26,6 +26,7 @@ use twofa::store::Directory;
 use twofa_local::cloud::{
     self, Addresses, Cloud, DIRECTORY_TABLE, SECRET, Storage, VERIFICATIONS_TABLE, sdk_config,
 };
+use twofa_local::guard::Guard;
 
 /// A recipient; no output may show all of it.
 const NUMBER: &str = "+44 7400 123456";
@@ -111,7 +112,9 @@ impl Laptop {
             dynamodb: any,
             sns: any,
         };
-        let cloud = Cloud::start(addresses, &Storage::Memory).await.unwrap();
+        let cloud = Cloud::start(addresses, &Storage::Memory, &Guard::default())
+            .await
+            .unwrap();
         let request = http().post(format!("http://{}", cloud.addresses.sns));
         let request = request.header("x-amz-target", "secretsmanager.GetSecretValue");
         let secret = request.body(json!({ "SecretId": SECRET }).to_string());

@@ -15,6 +15,7 @@ use twofa::store::{Begun, Call, Charge, NewVerification};
 use twofa::template::{TemplateFields, TemplateId};
 use twofa::verification::RequestId;
 use twofa_local::cloud::{self, Backends, Storage, VERIFICATIONS_TABLE};
+use twofa_local::guard::Guard;
 
 /// Any failure: a bench that cannot be run as it is meant to be has no figures.
 pub type Failed = Box<dyn Error + Send + Sync>;
@@ -68,7 +69,7 @@ pub fn owners_key() -> String {
 /// When they cannot be started or filled.
 pub async fn start(clients: usize) -> Result<Backends, Failed> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let backends = Backends::start(any, any, &Storage::Memory).await?;
+    let backends = Backends::start(any, any, &Storage::Memory, &Guard::default()).await?;
     let directory = powers(&backends).directory;
     for number in 0..clients {
         let id = client_id(number)?;

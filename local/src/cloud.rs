@@ -25,6 +25,7 @@ use twofa::secret::{MalformedSecret, Secret};
 use crate::aws::Services;
 use crate::demo::{self, DemoError};
 use crate::engine::{Engine, EngineError};
+use crate::guard::Guard;
 use crate::inbox::Inbox;
 use crate::vault::{self, Vault};
 use crate::{aws, page};
@@ -125,6 +126,7 @@ impl Backends {
         dynamodb: SocketAddr,
         sns: SocketAddr,
         storage: &Storage,
+        guard: &Guard,
     ) -> Result<Self, StartError> {
         let (dynamodb, dynamodb_listener) = listen(dynamodb, "--dynamodb-port").await?;
         let (sns, sns_listener) = listen(sns, "--sns-port").await?;
@@ -138,8 +140,8 @@ impl Backends {
             vault: vault.clone(),
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(engine.clone().serve(dynamodb_listener));
-        tasks.spawn(serve(sns_listener, aws::endpoint(services)));
+        tasks.spawn(engine.clone().serve(dynamodb_listener, guard.clone()));
+        tasks.spawn(serve(sns_listener, guard.before(aws::endpoint(services))));
         Ok(Self {
             dynamodb,
             sns,
@@ -156,13 +158,17 @@ impl Cloud {
     ///
     /// # Errors
     /// When a port is taken, or what is stored cannot be read or made.
-    pub async fn start(addresses: Addresses, storage: &Storage) -> Result<Self, StartError> {
+    pub async fn start(
+        addresses: Addresses,
+        storage: &Storage,
+        guard: &Guard,
+    ) -> Result<Self, StartError> {
         let (api, listener) = listen(addresses.api, "--port").await?;
-        let backends = Backends::start(addresses.dynamodb, addresses.sns, storage).await?;
+        let backends = Backends::start(addresses.dynamodb, addresses.sns, storage, guard).await?;
         let powers = powers(backends.dynamodb, backends.sns, Clock::System);
         demo::seed(&powers.directory).await?;
         let mut tasks = backends.tasks;
-        tasks.spawn(serve(listener, app(powers, backends.inbox)));
+        tasks.spawn(serve(listener, guard.before(app(powers, backends.inbox))));
         Ok(Self {
             addresses: Addresses {
                 api,

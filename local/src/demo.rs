@@ -31,6 +31,31 @@ pub enum DemoError {
     Constant,
 }
 
+/// The limits of the client `demo`, which are not the default ones: a person who tries things out does
+/// so more than once in 30 seconds.
+#[must_use]
+pub fn limits() -> Limits {
+    Limits {
+        windows: vec![Window {
+            sends: 10,
+            seconds: 600,
+        }],
+        ..Limits::default()
+    }
+}
+
+/// How many codes a number gets in the shortest window, in words.
+#[must_use]
+pub fn windows_in_words(limits: &Limits) -> String {
+    limits.windows.first().map_or_else(String::new, |window| {
+        let plural = if window.sends == 1 { "" } else { "s" };
+        format!(
+            "{} code{plural} in {} seconds",
+            window.sends, window.seconds
+        )
+    })
+}
+
 /// Writes the client `demo` and its two templates.
 ///
 /// # Errors
@@ -44,14 +69,7 @@ pub async fn seed(directory: &Directory) -> Result<(), DemoError> {
             created_at: 0,
             expires_at: None,
         }],
-        // A person who tries things out does so more than once in 30 seconds.
-        limits: Limits {
-            windows: vec![Window {
-                sends: 10,
-                seconds: 600,
-            }],
-            ..Limits::default()
-        },
+        limits: limits(),
         ..Profile::new("Demo", Countries::All)
     };
     directory.put_profile(&demo, &profile).await?;

@@ -7,6 +7,7 @@
 //! | [`cloud`] | all of it, started and stopped together |
 //! | [`engine`] | DynamoDB, with the tables of `template.yaml` |
 //! | [`aws`] | the endpoint of SNS and Secrets Manager |
+//! | [`guard`] | what stands before every listener |
 //! | [`vault`] | Secrets Manager with one secret |
 //! | [`inbox`] | the messages that SNS took |
 //! | [`demo`] | the client that is there from the start |
@@ -16,6 +17,7 @@ pub mod aws;
 pub mod cloud;
 pub mod demo;
 pub mod engine;
+pub mod guard;
 pub mod inbox;
 pub mod page;
 pub mod vault;

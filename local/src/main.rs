@@ -9,9 +9,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::level_filters::LevelFilter;
+use twofa::client::Limits;
 use twofa::telemetry;
 use twofa_local::cloud::{Addresses, Cloud, StartError, Storage};
-use twofa_local::demo::{API_KEY, LOGIN};
+use twofa_local::demo::{self, API_KEY, LOGIN};
+use twofa_local::guard::Guard;
 
 /// The port of DynamoDB that the operator's command line looks for.
 const DYNAMODB_PORT: u16 = 8000;
@@ -26,6 +28,10 @@ struct Options {
     /// The address that everything listens on
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
+    /// A name by which browsers and containers may ask for this machine, beside its addresses, localhost
+    /// and host.docker.internal; repeat it for more
+    #[arg(long, value_name = "NAME")]
+    allow_host: Vec<String>,
     /// The port of the API and the page; 0 is any free one
     #[arg(long, default_value_t = 3000)]
     port: u16,
@@ -86,7 +92,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> Result<(), StartError> {
-    let mut cloud = Cloud::start(options.addresses(), &options.storage()).await?;
+    let guard = Guard::new(&options.allow_host);
+    let mut cloud = Cloud::start(options.addresses(), &options.storage(), &guard).await?;
     greet(&cloud.addresses, &options.storage());
     tokio::select! {
         () = cloud.stopped() => return Err(StartError::Stopped),
@@ -144,6 +151,8 @@ fn greet(addresses: &Addresses, storage: &Storage) {
         Storage::Memory => "in memory".to_owned(),
         Storage::Folder(folder) => format!("in {}", folder.display()),
     };
+    let demo_window = demo::windows_in_words(&demo::limits());
+    let default_window = demo::windows_in_words(&Limits::default());
     say(&format!(
         r#"
 Twofa runs on this machine. No SMS leaves it.
@@ -155,6 +164,9 @@ Twofa runs on this machine. No SMS leaves it.
   DynamoDB  http://{dynamodb} ({storage})
   SNS       http://{sns} (and Secrets Manager)
   API key   {API_KEY} (of the client demo; opens this machine alone)
+
+The client demo has limits of its own: {demo_window} to a number.
+A client that you add has the default ones: {default_window}, and more (README, Operate).
 
 Ask for a code:
 

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt as _};
+use twofa::client::Limits;
 use twofa::phone::PhoneNumber;
 
 use crate::demo;
@@ -43,7 +44,14 @@ async fn page() -> Response {
         (HeaderName::from_static("referrer-policy"), "no-referrer"),
         (HeaderName::from_static("x-content-type-options"), "nosniff"),
     ];
-    (headers, Html(PAGE.replace("__API_KEY__", demo::API_KEY))).into_response()
+    let filled = PAGE
+        .replace("__API_KEY__", demo::API_KEY)
+        .replace("__DEMO_WINDOW__", &demo::windows_in_words(&demo::limits()))
+        .replace(
+            "__DEFAULT_WINDOW__",
+            &demo::windows_in_words(&Limits::default()),
+        );
+    (headers, Html(filled)).into_response()
 }
 
 async fn openapi() -> Response {

@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use twofa_local::cloud::{Addresses, Cloud, Storage};
 use twofa_local::demo::{API_KEY, LOGIN};
+use twofa_local::guard::Guard;
 
 fn anywhere() -> Addresses {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -23,7 +24,9 @@ fn anywhere() -> Addresses {
 }
 
 async fn start(storage: &Storage) -> (Cloud, String) {
-    let cloud = Cloud::start(anywhere(), storage).await.unwrap();
+    let cloud = Cloud::start(anywhere(), storage, &Guard::default())
+        .await
+        .unwrap();
     let api = format!("http://{}", cloud.addresses.api);
     (cloud, api)
 }
@@ -245,6 +248,63 @@ async fn sns_refuses_what_sns_would_refuse() {
     }
     for (attribute, sender) in [(id, "ABC"), (number, "12345"), (number, "+12345678901234")] {
         assert!(from(attribute, sender).await.is_ok(), "{sender}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_foreign_page_sends_is_refused_by_every_listener() {
+    let guard = Guard::new(&["twofa.test".to_owned()]);
+    let cloud = Cloud::start(anywhere(), &Storage::Memory, &guard)
+        .await
+        .unwrap();
+    let Addresses { api, dynamodb, sns } = cloud.addresses;
+    for address in [api, dynamodb, sns] {
+        let port = address.port();
+        let get = async |host: &str, origin: Option<&str>| {
+            let mut request = http()
+                .get(format!("http://{address}/inbox"))
+                .header("host", host);
+            if let Some(origin) = origin {
+                request = request.header("origin", origin);
+            }
+            let answer = request.send().await.unwrap();
+            let status = answer.status().as_u16();
+            let body: Value = answer.json().await.unwrap_or_default();
+            (status == 403).then(|| body["errors"][0]["property"].as_str().unwrap().to_owned())
+        };
+        for own in ["127.0.0.1", "localhost", "LOCALHOST", "[::1]", "172.17.0.1"] {
+            let host = format!("{own}:{port}");
+            assert_eq!(get(&host, None).await, None, "{host}");
+            let origin = format!("http://{host}");
+            assert_eq!(get(&host, Some(&origin)).await, None, "{host}");
+        }
+        for own in ["host.docker.internal", "twofa.test"] {
+            assert_eq!(get(own, None).await, None, "{own}");
+        }
+        for foreign in [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:80",
+            "a b",
+        ] {
+            assert_eq!(
+                get(foreign, None).await.as_deref(),
+                Some("Host"),
+                "{foreign}"
+            );
+        }
+        let host = format!("127.0.0.1:{port}");
+        let other_scheme = format!("https://{host}");
+        for foreign in [
+            "http://evil.example",
+            "null",
+            "http://127.0.0.1",
+            &other_scheme,
+            "",
+        ] {
+            let refused = get(&host, Some(foreign)).await;
+            assert_eq!(refused.as_deref(), Some("Origin"), "{foreign}");
+        }
     }
 }
 

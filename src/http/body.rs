@@ -1,4 +1,4 @@
-//! Bodies: from bytes to an order or a question, or to every problem at once.
+//! Bodies: from bytes to what a verb takes, or to every problem at once.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -10,9 +10,9 @@ use http::header::CONTENT_TYPE;
 use http_body_util::LengthLimitError;
 use serde_json::value::RawValue;
 
-use crate::request::Order;
+use crate::request::SendCodeRequest;
 use crate::template::CODE;
-use crate::validate::Question;
+use crate::validate::CheckCodeRequest;
 
 use super::failure::{Failure, FieldError};
 
@@ -77,7 +77,7 @@ pub(super) trait FromFields: Sized {
     fn from_fields(fields: &mut Fields<'_>) -> Option<Self>;
 }
 
-impl FromFields for Order {
+impl FromFields for SendCodeRequest {
     fn from_fields(fields: &mut Fields<'_>) -> Option<Self> {
         let to = fields.string("to");
         let template_id = fields.string("template_id");
@@ -90,7 +90,7 @@ impl FromFields for Order {
     }
 }
 
-impl FromFields for Question {
+impl FromFields for CheckCodeRequest {
     fn from_fields(fields: &mut Fields<'_>) -> Option<Self> {
         let code = fields.string("code");
         let request_id = fields.string("request_id");

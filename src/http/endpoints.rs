@@ -15,11 +15,11 @@ use utoipa::ToSchema;
 use crate::clock::Clock;
 use crate::message_service::{MessageService, Published};
 use crate::metrics::Metrics;
-use crate::request::{self, Order, StackLimits, Tools};
+use crate::request::{self, SendCodeRequest, StackLimits, Tools};
 use crate::secret::Secrets;
 use crate::store::{Directory, Verifications};
 use crate::template::{Template, TemplateId};
-use crate::validate::{self, Answer, Question};
+use crate::validate::{self, Answer, CheckCodeRequest};
 use crate::verification::RequestId;
 
 use super::body::Body;
@@ -259,17 +259,29 @@ pub fn all_endpoints(powers: RequestPowers) -> Router {
     finish(routes, powers.metrics)
 }
 
-/// The answer to a request.
+/// The answer to a call of `request`.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RequestBody {
-    /// `ACCEPTED`: the code is on its way. `REJECTED`: nothing is.
-    #[schema(example = "ACCEPTED")]
+pub(super) struct SendCodeResponse {
+    /// `ACCEPTED`: the code is on its way. `REJECTED`: nothing is. Take a status that you do not know
+    /// for `REJECTED`.
+    #[schema(example = "ACCEPTED", extensions(("x-extensible-enum" = json!(["ACCEPTED", "REJECTED"]))))]
     status: &'static str,
-    /// What validates the code; after a rejection, for correlation only.
-    #[schema(value_type = uuid::Uuid)]
+    /// What validates the code; after a rejection, for correlation only. Keep it in your server's
+    /// session, with the number.
+    #[schema(value_type = uuid::Uuid, example = "44650fd7-cd92-443c-bcb8-8230bded2eec")]
     request_id: RequestId,
-    /// `OK`, or why the request was rejected.
-    #[schema(example = "OK")]
+    /// `OK`, or why the request was rejected. More codes may come: take one that you do not know for
+    /// `GENERAL_ERROR`.
+    #[schema(example = "OK", extensions(("x-extensible-enum" = json!([
+        "OK",
+        "DESTINATION_ADDRESS_INVALID",
+        "ROUTING_PREFIX_FILTER_INVALID_NUMBER",
+        "ROUTING_FILTER_INVALID_LENGTH",
+        "CLIENT_COUNTRY_FORBIDDEN",
+        "TEMPLATE_NOT_FOUND",
+        "OUT_OF_BALANCE",
+        "GENERAL_ERROR",
+    ]))))]
     error_message: &'static str,
 }
 
@@ -279,18 +291,23 @@ pub(super) struct RequestBody {
 #[utoipa::path(
     post,
     path = "/v1.0/2fa/request",
-    request_body = Order,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Names the request, so that it may be repeated for 24 hours", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
+    operation_id = "sendCode",
+    request_body = SendCodeRequest,
+    params(("Idempotency-Key" = String, Header, description = "Names the request, so that it may be repeated for 24 hours", example = "sign-in-7f3a", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses(
-        (status = 200, description = "The code is on its way, or the request was rejected", body = RequestBody, links(
-            ("validate" = (operation_id = "validate", request_body = json!({ "request_id": "$response.body#/request_id" }), description = "Its code is checked under its request_id")),
+        (status = 200, description = "The code is on its way, or the request was rejected", body = SendCodeResponse, examples(
+            ("accepted" = (value = json!({ "status": "ACCEPTED", "request_id": "44650fd7-cd92-443c-bcb8-8230bded2eec", "error_message": "OK" }))),
+            ("rejected" = (value = json!({ "status": "REJECTED", "request_id": "0d5e1f0a-58c5-4f4e-9f6c-0c4a2f1d6b11", "error_message": "DESTINATION_ADDRESS_INVALID" }))),
         )),
-        (status = 409, description = "The first call with this Idempotency-Key is still running; try again after `Retry-After` seconds", body = RejectedBody),
-        (status = 422, description = "The Idempotency-Key was used for another body before", body = InvalidBody),
-        (status = 429, description = "A limit is reached; the same request may pass after `Retry-After` seconds", body = RejectedBody),
+        (status = 409, description = "The first call with this Idempotency-Key is still running; try again after `Retry-After` seconds", body = RejectedBody, example = json!({ "status": "REJECTED", "error_message": "REQUEST_IN_PROGRESS" })),
+        (status = 422, description = "The Idempotency-Key was used for another body before", body = InvalidBody, example = json!({ "errors": [{ "property": "Idempotency-Key", "error": "was used for another body before" }] })),
+        (status = 429, description = "A limit is reached; the same request may pass after `Retry-After` seconds", body = RejectedBody, example = json!({ "status": "REJECTED", "error_message": "TOO_MANY_REQUESTS" })),
         BodyRefusals,
         Refusals,
-        (status = 503, description = "AWS is out of reach; try again after `Retry-After` seconds. With a `request_id`, the message service may have taken the message: its code validates if it arrives", body = UnavailableBody),
+        (status = 503, description = "AWS is out of reach; try again after `Retry-After` seconds. With a `request_id`, the message service may have taken the message: its code validates if it arrives", body = UnavailableBody, examples(
+            ("not sent" = (value = json!({ "status": "REJECTED", "error_message": "GENERAL_ERROR" }))),
+            ("may be sent" = (value = json!({ "status": "REJECTED", "error_message": "GENERAL_ERROR", "request_id": "44650fd7-cd92-443c-bcb8-8230bded2eec" }))),
+        )),
     ),
 )]
 pub(super) async fn request(
@@ -298,7 +315,7 @@ pub(super) async fn request(
     Caller(client): Caller,
     MaybeKey(key): MaybeKey,
     State(powers): State<RequestPowers>,
-    Body(order): Body<Order>,
+    Body(body): Body<SendCodeRequest>,
 ) -> Result<Response, Failure> {
     let secret = powers.secrets.get(now).await?;
     let tools = Tools {
@@ -308,7 +325,7 @@ pub(super) async fn request(
         stack: powers.stack,
     };
     let request_id = request::request_id(key.as_ref(), &client, &secret)?;
-    let requested = request::request(&order, request_id, key.is_some(), &client, now, tools).await;
+    let requested = request::request(&body, request_id, key.is_some(), &client, now, tools).await;
     let (logged, status, error_message) = match requested {
         Ok(()) => ("ACCEPTED", "ACCEPTED", "OK"),
         Err(error) => {
@@ -316,7 +333,7 @@ pub(super) async fn request(
             (rejection, "REJECTED", rejection)
         }
     };
-    let body = RequestBody {
+    let body = SendCodeResponse {
         status,
         request_id,
         error_message,
@@ -351,13 +368,14 @@ async fn check_sending(
     Ok(answer(StatusCode::OK, status, SendCheckBody { status }))
 }
 
-/// The answer to a validation.
+/// The answer to a call of `validate`.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ValidateBody {
+pub(super) struct CheckCodeResponse {
     /// Whether this is the right code, for the first time.
     verified: bool,
-    /// `success`, `not_matched` or `not_found`.
-    #[schema(example = "success")]
+    /// `success`: the right code, for the first time. `not_matched`: a wrong one. `not_found`: no such
+    /// code, or not any more. Take a status that you do not know for `not_found`.
+    #[schema(example = "success", extensions(("x-extensible-enum" = json!(["success", "not_matched", "not_found"]))))]
     status: &'static str,
 }
 
@@ -367,11 +385,15 @@ pub(super) struct ValidateBody {
 #[utoipa::path(
     post,
     path = "/v1.0/2fa/validate",
-    request_body = Question,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Names the guess, so that it may be repeated", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
+    operation_id = "checkCode",
+    request_body = CheckCodeRequest,
+    params(("Idempotency-Key" = String, Header, description = "Names the guess, so that it may be repeated", example = "guess-7f3a-1", min_length = 1, max_length = 255, pattern = "^[!-~]+$")),
     responses(
-        (status = 200, description = "The right code, for the first time, or a wrong one", body = ValidateBody),
-        (status = 404, description = "Unknown, expired, already used, attempts exhausted, or another client's: not told apart", body = ValidateBody),
+        (status = 200, description = "The right code, for the first time, or a wrong one", body = CheckCodeResponse, examples(
+            ("right" = (value = json!({ "verified": true, "status": "success" }))),
+            ("wrong" = (value = json!({ "verified": false, "status": "not_matched" }))),
+        )),
+        (status = 404, description = "Unknown, expired, already used, attempts exhausted, or another client's: not told apart", body = CheckCodeResponse, example = json!({ "verified": false, "status": "not_found" })),
         BodyRefusals,
         Refusals,
     ),
@@ -381,11 +403,11 @@ pub(super) async fn validate(
     Caller(client): Caller,
     MaybeKey(key): MaybeKey,
     State(powers): State<ValidatePowers>,
-    Body(question): Body<Question>,
+    Body(body): Body<CheckCodeRequest>,
 ) -> Result<Response, Failure> {
     let secret = powers.secrets.get(now).await?;
     let (key, verifications) = (key.as_ref(), &powers.verifications);
-    let answered = validate::validate(&question, key, &client, now, &secret, verifications).await?;
+    let answered = validate::validate(&body, key, &client, now, &secret, verifications).await?;
     let (status_code, status) = match answered {
         Answer::Success => (StatusCode::OK, "success"),
         Answer::NotMatched => (StatusCode::OK, "not_matched"),
@@ -395,7 +417,7 @@ pub(super) async fn validate(
     Ok(answer(
         status_code,
         status,
-        ValidateBody { verified, status },
+        CheckCodeResponse { verified, status },
     ))
 }
 
@@ -408,19 +430,26 @@ pub(super) struct TemplatesBody {
 /// One template.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TemplateBody {
-    #[schema(value_type = uuid::Uuid)]
+    /// What a request names it by: its `template_id`.
+    #[schema(value_type = uuid::Uuid, example = "6f1f8c2e-6d0e-4a55-9c1d-2b7a4f0c1a01")]
     id: TemplateId,
+    /// What people call it.
+    #[schema(example = "Login")]
     name: String,
+    /// The sender that the recipient sees.
+    #[schema(example = "Shop")]
     from: String,
+    /// What the SMS says; `${code}` and other placeholders are filled in.
+    #[schema(example = "${code} is your Shop code. Never share it.")]
     text: String,
     /// How long a code lives, in seconds.
-    #[schema(minimum = 30, maximum = 600)]
+    #[schema(minimum = 30, maximum = 600, example = 300)]
     ttl: u64,
     /// How many digits a code has.
-    #[schema(minimum = 4, maximum = 10)]
+    #[schema(minimum = 4, maximum = 10, example = 6)]
     code_length: u8,
     /// How many guesses at one code are allowed.
-    #[schema(minimum = 1, maximum = 10)]
+    #[schema(minimum = 1, maximum = 10, example = 5)]
     max_attempts: u8,
 }
 
@@ -442,10 +471,17 @@ impl From<&Template> for TemplateBody {
 #[utoipa::path(
     get,
     path = "/v1.0/2fa/template",
+    operation_id = "listTemplates",
     responses(
-        (status = 200, description = "The calling client's templates, sorted by name", body = TemplatesBody, links(
-            ("request" = (operation_id = "request", request_body = json!({ "template_id": "$response.body#/data/0/id" }), description = "A code is sent with one of the templates")),
-        )),
+        (status = 200, description = "The calling client's templates, sorted by name", body = TemplatesBody, example = json!({ "data": [{
+            "id": "6f1f8c2e-6d0e-4a55-9c1d-2b7a4f0c1a01",
+            "name": "Login",
+            "from": "Shop",
+            "text": "${code} is your Shop code. Never share it.",
+            "ttl": 300,
+            "code_length": 6,
+            "max_attempts": 5,
+        }] })),
         Refusals,
     ),
 )]

@@ -106,7 +106,7 @@ pub(super) struct FieldError {
     pub(super) error: String,
 }
 
-/// The body of a 400: every problem of the call's body at once.
+/// The body of a 400 or a 422: every problem of the call at once.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct InvalidBody {
     errors: Vec<FieldError>,
@@ -115,21 +115,39 @@ pub(super) struct InvalidBody {
 /// The body of every other refusal.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RejectedBody {
-    #[schema(example = "REJECTED")]
+    /// Always `REJECTED`.
+    #[schema(example = "REJECTED", extensions(("x-extensible-enum" = json!(["REJECTED"]))))]
     status: &'static str,
-    #[schema(example = "GENERAL_ERROR")]
+    /// Why. More codes may come: the HTTP status says what to do with one that you do not know.
+    #[schema(example = "GENERAL_ERROR", extensions(("x-extensible-enum" = json!([
+        "UNAUTHORIZED",
+        "IP_NOT_ALLOWED",
+        "ACCOUNT_DISABLED",
+        "CLIENT_DISABLED",
+        "PRODUCT_DISABLED",
+        "CONNECTION_DISABLED",
+        "NOT_FOUND",
+        "METHOD_NOT_ALLOWED",
+        "REQUEST_IN_PROGRESS",
+        "PAYLOAD_TOO_LARGE",
+        "UNSUPPORTED_MEDIA_TYPE",
+        "TOO_MANY_REQUESTS",
+        "GENERAL_ERROR",
+    ]))))]
     error_message: &'static str,
 }
 
 /// The body of a 503 of `request`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct UnavailableBody {
-    #[schema(example = "REJECTED")]
+    /// Always `REJECTED`.
+    #[schema(example = "REJECTED", extensions(("x-extensible-enum" = json!(["REJECTED"]))))]
     status: &'static str,
-    #[schema(example = "GENERAL_ERROR")]
+    /// Always `GENERAL_ERROR`.
+    #[schema(example = "GENERAL_ERROR", extensions(("x-extensible-enum" = json!(["GENERAL_ERROR"]))))]
     error_message: &'static str,
     /// The id under which the code validates, where the message service may have taken the message.
-    #[schema(value_type = uuid::Uuid, required = false)]
+    #[schema(value_type = uuid::Uuid, required = false, example = "44650fd7-cd92-443c-bcb8-8230bded2eec")]
     request_id: RequestId,
 }
 

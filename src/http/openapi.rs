@@ -1,8 +1,11 @@
 //! The wire contract in OpenAPI 3.1, made from the handlers.
 
-use utoipa::openapi::header::HeaderBuilder;
+use std::iter;
+
+use serde_json::{Value, json};
+use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
-use utoipa::openapi::{ObjectBuilder, RefOr, Type};
+use utoipa::openapi::{ObjectBuilder, RefOr, Required, Type};
 use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::endpoints::{__path_request, __path_template, __path_validate};
@@ -13,16 +16,16 @@ use super::failure::{FieldError, InvalidBody, RejectedBody};
 #[expect(dead_code, reason = "the fields are the published form of failures")]
 pub(super) enum Refusals {
     /// No valid API key, or not from there, or switched off
-    #[response(status = 401)]
+    #[response(status = 401, example = json!({ "status": "REJECTED", "error_message": "UNAUTHORIZED" }))]
     Unauthorized(RejectedBody),
     /// The method is not the endpoint's; `Allow` names it
-    #[response(status = 405)]
+    #[response(status = 405, example = json!({ "status": "REJECTED", "error_message": "METHOD_NOT_ALLOWED" }))]
     MethodNotAllowed(RejectedBody),
     /// Something failed; no detail is told
-    #[response(status = 500)]
+    #[response(status = 500, example = json!({ "status": "REJECTED", "error_message": "GENERAL_ERROR" }))]
     Internal(RejectedBody),
     /// AWS is out of reach; try again after `Retry-After` seconds
-    #[response(status = 503)]
+    #[response(status = 503, example = json!({ "status": "REJECTED", "error_message": "GENERAL_ERROR" }))]
     Unavailable(RejectedBody),
 }
 
@@ -31,13 +34,13 @@ pub(super) enum Refusals {
 #[expect(dead_code, reason = "the fields are the published form of failures")]
 pub(super) enum BodyRefusals {
     /// Every problem of the body at once
-    #[response(status = 400)]
+    #[response(status = 400, example = json!({ "errors": [{ "property": "to", "error": "must be a string" }] }))]
     Invalid(InvalidBody),
     /// The body is over 16 KiB
-    #[response(status = 413)]
+    #[response(status = 413, example = json!({ "status": "REJECTED", "error_message": "PAYLOAD_TOO_LARGE" }))]
     PayloadTooLarge(RejectedBody),
     /// The content type is not JSON
-    #[response(status = 415)]
+    #[response(status = 415, example = json!({ "status": "REJECTED", "error_message": "UNSUPPORTED_MEDIA_TYPE" }))]
     UnsupportedMediaType(RejectedBody),
 }
 
@@ -45,7 +48,12 @@ pub(super) enum BodyRefusals {
 #[openapi(
     info(
         title = "Twofa",
-        description = "Two-factor messaging: a code by SMS and back. Every endpoint answers on two paths, with and without `/api` in front.",
+        description = "Two-factor messaging: a code by SMS and back.\n\n\
+            **Keep `request_id` and the number in your server's session, and never take them from the browser.** \
+            Whoever chooses the `request_id` signs in with a code that was sent to a number of their own.\n\n\
+            Every endpoint answers on two paths, with and without `/api` in front. Unknown fields of a body are ignored. \
+            Statuses and codes are open lists (`x-extensible-enum`): later versions may answer others.\n\n\
+            `X-Request-Id` names one call, for the log. `request_id` names one code, for `checkCode`.",
     ),
     servers(
         (url = "/api", description = "The paths of the guide"),
@@ -66,10 +74,6 @@ impl Modify for Common {
         let key = ApiKeyValue::with_description("X-API-KEY", "2fa_<client id>_<secret>");
         let components = api.components.get_or_insert_default();
         components.add_security_scheme("api_key", SecurityScheme::ApiKey(ApiKey::Header(key)));
-        let call_id = HeaderBuilder::new()
-            .description(Some("The call's id, as the log has it"))
-            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
-            .build();
         let operations = api
             .paths
             .paths
@@ -77,14 +81,51 @@ impl Modify for Common {
             .flat_map(|path| [&mut path.get, &mut path.post])
             .flatten();
         for operation in operations {
-            for response in operation.responses.responses.values_mut() {
+            for parameter in operation.parameters.iter_mut().flatten() {
+                if let RefOr::T(parameter) = parameter {
+                    parameter.required = Required::False;
+                }
+            }
+            for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response {
-                    let headers = &mut response.headers;
-                    headers.insert("X-Request-Id".to_owned(), RefOr::T(call_id.clone()));
+                    let headers =
+                        headers(status).map(|(name, header)| (name.to_owned(), RefOr::T(header)));
+                    response.headers.extend(headers);
                 }
             }
         }
     }
+}
+
+/// The headers of the answers with this status.
+fn headers(status: &str) -> impl Iterator<Item = (&'static str, Header)> {
+    let header = |name, kind, description, example: Value| {
+        let schema = ObjectBuilder::new().schema_type(kind).examples([example]);
+        let header = HeaderBuilder::new().description(Some(description));
+        (name, header.schema(Some(schema)).build())
+    };
+    let call_id = header(
+        "X-Request-Id",
+        Type::String,
+        "The call's id, as the log has it; no `request_id`",
+        json!("8f0e6f5e-6f0a-4b39-9c53-0c1d2f6f9a10"),
+    );
+    let of_status = match status {
+        "405" => Some(header(
+            "Allow",
+            Type::String,
+            "The methods that the endpoint takes",
+            json!("POST"),
+        )),
+        "409" | "429" | "503" => Some(header(
+            "Retry-After",
+            Type::Integer,
+            "After how many seconds the same call may pass",
+            json!(30),
+        )),
+        _ => None,
+    };
+    iter::once(call_id).chain(of_status)
 }
 
 /// The document, as it is committed to the repository and served on the laptop: indented JSON.

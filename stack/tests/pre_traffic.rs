@@ -22,6 +22,7 @@ use twofa::http::{
 };
 use twofa::request::StackLimits;
 use twofa_local::cloud::{self, Backends, Storage, sdk_config};
+use twofa_local::guard::Guard;
 use twofa_local::inbox::Fault;
 use twofa_stack::pre_traffic::{Event, Powers, Versions, lambda, run};
 
@@ -65,7 +66,9 @@ struct Stack {
 impl Stack {
     async fn start() -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let backends = Backends::start(any, any, &Storage::Memory).await.unwrap();
+        let backends = Backends::start(any, any, &Storage::Memory, &Guard::default())
+            .await
+            .unwrap();
         let mut stack = Self {
             backends,
             functions: HashMap::new(),

@@ -19,6 +19,7 @@ use twofa::secret::{RotateError, Secret, Seed};
 use twofa::verification::RequestId;
 use twofa_local::cloud::{Backends, SECRET, Storage, powers, sdk_config};
 use twofa_local::demo::{self, API_KEY, LOGIN};
+use twofa_local::guard::Guard;
 use twofa_stack::rotation::{Call, Event, RotationError, Step, Watch, run, watch};
 
 const START: Timestamp = Timestamp::from_millis(4_102_473_600_000);
@@ -38,7 +39,9 @@ struct Function(Router);
 impl Cloud {
     async fn start() -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let backends = Backends::start(any, any, &Storage::Memory).await.unwrap();
+        let backends = Backends::start(any, any, &Storage::Memory, &Guard::default())
+            .await
+            .unwrap();
         let clock = ManualClock::starting_at(START);
         let secrets_manager = twofa::aws::secrets_manager(&sdk_config(backends.sns));
         let cloud = Self {

@@ -30,9 +30,11 @@ use twofa::store::{
 use twofa::template::TemplateFields;
 use twofa_local::cloud::{self, Backends, DIRECTORY_TABLE, Storage, VERIFICATIONS_TABLE};
 use twofa_local::demo;
+use twofa_local::guard::Guard;
 use twofa_local::inbox::{Inbox, Message};
 
 use crate::log;
+use crate::openapi;
 use crate::second_engine;
 use crate::waits::Waits;
 use crate::wire::Wire;
@@ -150,6 +152,7 @@ impl Answer {
     #[track_caller]
     pub fn is(&self, status: u16, body: Value) {
         assert_eq!((self.status.as_u16(), self.json()), (status, body));
+        openapi::lists_codes_of(&self.json());
         assert_eq!(self.header("content-type"), Some("application/json"));
         assert_eq!(self.header("cache-control"), Some("no-store"));
         let call_id = self.header("x-request-id").unwrap();
@@ -268,7 +271,9 @@ impl App {
         log::start();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut tasks = JoinSet::new();
-        let mut backends = Backends::start(any, any, &Storage::Memory).await.unwrap();
+        let mut backends = Backends::start(any, any, &Storage::Memory, &Guard::default())
+            .await
+            .unwrap();
         if let Some(engine) = second_engine::start(backends.dynamodb, &mut tasks).await {
             backends.dynamodb = engine;
         }

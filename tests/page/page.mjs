@@ -3,6 +3,7 @@
 import { strict as assert } from 'node:assert';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import axe from 'axe-core';
 import { chromium } from 'playwright-core';
 
 const [address, screenshots] = process.argv.slice(2);
@@ -12,7 +13,7 @@ if (!address) {
 }
 const { origin } = new URL(address);
 if (screenshots) mkdirSync(screenshots, { recursive: true });
-const WIDE = { width: 1280, height: 900 };
+const WIDE = { width: 1280, height: 680 };
 const NARROW = { width: 390, height: 844 };
 const REQUEST = '/api/v1.0/2fa/request';
 const VALIDATE = '/api/v1.0/2fa/validate';
@@ -32,7 +33,7 @@ const complaints = [];
 let failing = false;
 // Chromium calls it an error when the API answers 400 or 404, which is what some of the calls are for.
 const answered = m => [REQUEST, VALIDATE].some(path => m.location().url === origin + path)
-  && / status of (400|404|429) /.test(m.text());
+  && / status of (400|404|422|429) /.test(m.text());
 page.on('console', m => m.type() === 'error' && !failing && !answered(m) && complaints.push(m.text()));
 page.on('pageerror', error => complaints.push(String(error)));
 page.on('requestfailed', request => {
@@ -97,6 +98,21 @@ async function instead(answer, run) {
   failing = false;
 }
 
+/** Whether all of it is within the window. */
+const inView = selector => page.waitForFunction(s => {
+  const box = document.querySelector(s).getBoundingClientRect();
+  const screen = document.querySelector(s).closest('#phone')?.getBoundingClientRect();
+  return box.top >= Math.max(0, screen?.top ?? 0) && box.bottom <= Math.min(innerHeight, screen?.bottom ?? innerHeight);
+}, selector);
+
+/** What axe-core finds wrong with the page as it is. */
+async function accessible() {
+  if (!await page.evaluate(() => 'axe' in window)) await page.evaluate(axe.source);
+  const { violations, passes } = await page.evaluate(() => window.axe.run());
+  assert.deepEqual(violations.map(v => `${v.id}: ${v.nodes.map(n => n.html).join(' ')}`), []);
+  assert(passes.length > 20, 'axe-core has looked at next to nothing');
+}
+
 let code;
 await check('the page opens with the templates of the client', async () => {
   const response = await page.goto(origin);
@@ -108,6 +124,8 @@ await check('the page opens with the templates of the client', async () => {
   assert.equal(await page.getAttribute('html', 'lang'), 'en');
   assert.match(await text('header'), /No real SMS is sent/);
   await reads('#link', 'Connected');
+  assert.equal(await page.evaluate(() => document.body.firstElementChild.tagName), 'NOSCRIPT');
+  await accessible();
 });
 await check('validating before anything was sent is refused in words', async () => {
   await page.click('#validate');
@@ -130,9 +148,23 @@ await check('a code is asked for with the keyboard alone and arrives on the phon
   code = (await newest()).match(/\d{6}/)[0];
   assert.match(await text('#phone li:last-child'), /Twofa[^]*\d\d:\d\d[^]*to \+447400123456 · 1 part · GSM-7/);
 });
+await check('the new SMS and the code field are in view', async () => {
+  await inView('#phone li:last-child');
+  await inView('#code');
+  await inView('#validate');
+});
 await check('the arrival is announced to a screen reader', async () => {
   assert.equal(await page.getAttribute('#news', 'aria-live'), 'polite');
   assert.match(await page.locator('#news').textContent(), new RegExp(`SMS from Twofa: .*${code}`));
+});
+await check('an empty code is not sent', async () => {
+  await page.waitForFunction(() => document.activeElement.id === 'code');
+  const before = await page.locator('#exchanges > li').count();
+  await page.keyboard.type(' ');
+  await page.keyboard.press('Enter');
+  await reads('#code-fault', 'Type the code first.');
+  assert.equal(await page.locator('#exchanges > li').count(), before);
+  await page.keyboard.press('Backspace');
 });
 await check('the code field has the focus and takes a wrong code', async () => {
   await page.waitForFunction(() => document.activeElement.id === 'code');
@@ -178,6 +210,9 @@ await check('nonsense is refused in words', async () => {
   await page.click('#send');
   await reads('#asked [role=alert]', 'no phone number');
   await reads('#asked', 'DESTINATION_ADDRESS_INVALID');
+  assert.match(await exchange(0), /200[^]*REJECTED/);
+  assert.equal(await page.getAttribute('#exchanges > li:first-child .pill', 'class'), 'pill', 'a REJECTED is green');
+  await accessible();
 });
 await check('a template with a parameter asks for it', async () => {
   // Another number each time: one recipient gets one code in half a minute.
@@ -212,7 +247,9 @@ await check('too many requests tell when to try again', async () => {
   const answer = { status: 429, headers: { 'Retry-After': '30' }, json: { status: 'REJECTED', error_message: 'TOO_MANY_REQUESTS' } };
   await instead(route => route.fulfill(answer), async () => {
     await page.click('#send');
-    await reads('#asked [role=alert]', 'Too many requests. Try again in 30 seconds.');
+    await reads('#asked [role=alert]', 'Too many requests.');
+    await reads('#asked [role=timer]', 'Next try in 30 seconds.');
+    await reads('#asked [role=timer]', 'Next try in 29 seconds.');
   });
   assert.equal(await text('#to-fault'), '');
   assert.match(await exchange(0), /429[^]*Retry-After: 30/);
@@ -223,6 +260,43 @@ await check('a server that does not answer is told in words', async () => {
     await reads('#asked [role=alert]', 'Is the server still running?');
   });
   assert.match(await exchange(0), /no answer/);
+});
+await check('an Idempotency-Key gets the first answer again, and no second SMS', async () => {
+  await page.click('summary:has-text("API key")');
+  await page.fill('#idempotency', 'a key');
+  await page.fill('#to', '+44 7400 123459');
+  await page.selectOption('#template', { label: 'Login' });
+  await page.click('#send');
+  await reads('[id="Idempotency-Key-fault"]', 'This must be 1 to 255 visible ASCII characters.');
+  await page.fill('#idempotency', 'a-key');
+  await arrival(() => page.click('#send'));
+  const first = await text('#code-hint');
+  const messages = await page.locator('#phone .bubble').count();
+  await page.click('#send');
+  await page.waitForFunction(() => document.querySelector('#send').ariaDisabled === null);
+  assert.match(await exchange(0), /Idempotency-Key: a-key[^]*ACCEPTED/);
+  assert.equal(await text('#code-hint'), first);
+  assert.equal(await page.locator('#phone .bubble').count(), messages);
+  await page.fill('#to', '+44 7400 123450');
+  await page.click('#send');
+  await reads('[id="Idempotency-Key-fault"]', 'This was used for another body before.');
+  await page.fill('#idempotency', '');
+  await accessible();
+});
+await check("a client's own key is used, and its templates are loaded", async () => {
+  failing = true;
+  const demo = await page.inputValue('#key');
+  await page.fill('#key', '2fa_shop_0000000000000000000000000000000000000000000');
+  await page.press('#key', 'Tab');
+  await reads('#asked [role=alert]', 'The API key is not valid.');
+  assert.equal(await page.locator('#template option').count(), 0);
+  assert.match(await exchange(0), /GET [^]*401[^]*X-API-KEY: 2fa_shop_/);
+  await page.fill('#key', demo);
+  await page.click('#reload');
+  await page.waitForFunction(() => document.querySelectorAll('#template option').length === 2);
+  await page.waitForTimeout(100);
+  complaints.splice(0, complaints.length, ...complaints.filter(c => !c.startsWith('401: ')));
+  failing = false;
 });
 await check('every control has an accessible name', async () => {
   for (const control of await page.locator('input, select, button, summary, [tabindex]').all()) {
@@ -250,6 +324,10 @@ await check('the flow works on a narrow screen too', async () => {
   await page.waitForSelector('#template option', { state: 'attached' });
   await page.fill('#to', '+44 7400 123458');
   await arrival(() => page.click('#send'));
+  await inView('#phone li:last-child');
+  await inView('#code');
+  await inView('#validate');
+  await accessible();
   await page.fill('#code', (await newest()).match(/\d{6}/)[0]);
   await page.press('#code', 'Enter');
   await reads('#answer', 'The person is verified');
