@@ -201,6 +201,7 @@ class Flows:
         _, request_id, code = self.accepted()
         self.validate(NOT_FOUND, request_id, code, client="old")
         self.validate(NOT_FOUND, "no-uuid", code)
+        self.validate(NOT_MATCHED, request_id, "no code")
 
     def a_repeated_request(self):
         to = next(self.numbers)
@@ -295,7 +296,7 @@ class Flows:
         self.put(DIRECTORY, self.profile("old", test_recipients=[digest]))
         self.request(OK, to, client="old", instance="request-testing")
         request_id = self.request(OK, to, client="old", instance="request-testing", repeat="test")
-        self.validate(NOT_MATCHED, request_id, "no code", client="old")
+        self.validate(NOT_MATCHED, request_id, "0000000", client="old")
 
     def the_peppers_are_rotated(self):
         """While a code is on its way: functions that have read the secret before accept it after."""
