@@ -61,11 +61,10 @@ impl Verifications {
                  if_not_exists(#current, if_not_exists(#next, if_not_exists(#previous, #state)))",
                 )
                 .condition_expression(
-                    "#client = :client AND expires_at > :now AND attempts < max_attempts \
+                    "client = :client AND expires_at > :now AND attempts < max_attempts \
                  AND #state = :open AND attribute_not_exists(#try)",
                 )
                 .expression_attribute_names("#state", "state")
-                .expression_attribute_names("#client", "client")
                 .expression_attribute_names("#current", code_attribute(guess.current))
                 .expression_attribute_names("#next", code_attribute(guess.next))
                 .expression_attribute_names("#previous", code_attribute(guess.previous))
