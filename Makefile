@@ -108,7 +108,7 @@ api-fuzz: $(tools.api-fuzz) laptop ## Schemathesis: the server against its opena
 		--phases examples,coverage,fuzzing,stateful {api}/openapi.json
 
 .PHONY: clients
-clients: $(tools.clients) laptop ## clients of openapi.json in three languages; its form
+clients: $(tools.clients) laptop ## clients of openapi.json in three languages; its form; the samples of docs/integrate.md
 	$(call need,java node)
 	tests/clients/node_modules/.bin/redocly lint openapi.json
 	python3 tests/laptop.py tests/clients/clients.sh {api}

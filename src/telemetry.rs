@@ -1,4 +1,4 @@
-//! Log lines: JSON in the cloud and in a pipe, for people on a terminal.
+//! Log lines: JSON in the cloud, for people on a laptop.
 //!
 //! The line of a call is its metrics too: it is written whatever the level.
 //!
@@ -33,12 +33,16 @@ where
     Registry::default().with(layer.with_filter(targets))
 }
 
-/// A subscriber that writes short lines for people to `writer`.
-pub fn human<W>(level: LevelFilter, writer: W) -> impl Subscriber + Send + Sync
+/// A subscriber that writes short lines for people to `writer`, with colours if it `is_terminal`.
+pub fn human<W>(level: LevelFilter, is_terminal: bool, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let layer = layer().compact().with_target(false).with_writer(writer);
+    let layer = layer()
+        .compact()
+        .with_target(false)
+        .with_ansi(is_terminal)
+        .with_writer(writer);
     let targets = own(level)
         .with_target(metrics::TARGET, LevelFilter::OFF)
         .with_target(metrics::ANSWERED, level);

@@ -112,9 +112,14 @@ impl Laptop {
             dynamodb: any,
             sns: any,
         };
-        let cloud = Cloud::start(addresses, &Storage::Memory, &Guard::default())
-            .await
-            .unwrap();
+        let cloud = Cloud::start(
+            addresses,
+            &Storage::Memory,
+            &Guard::default(),
+            Clock::System,
+        )
+        .await
+        .unwrap();
         let request = http().post(format!("http://{}", cloud.addresses.sns));
         let request = request.header("x-amz-target", "secretsmanager.GetSecretValue");
         let secret = request.body(json!({ "SecretId": SECRET }).to_string());

@@ -88,7 +88,8 @@ fn publish(inbox: &Inbox, fields: &BTreeMap<String, String>) -> Result<String, R
     if field("Action") != "Publish" {
         return Err(Refusal::new("InvalidAction", "it is not answered here"));
     }
-    if let Some(fault) = inbox.next_fault() {
+    let always = Fault::of_number(field("PhoneNumber"));
+    if let Some(fault) = inbox.next_fault().or(always) {
         return Err(fault.into());
     }
     let number = PhoneNumber::parse(field("PhoneNumber"))

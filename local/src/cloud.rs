@@ -162,10 +162,11 @@ impl Cloud {
         addresses: Addresses,
         storage: &Storage,
         guard: &Guard,
+        clock: Clock,
     ) -> Result<Self, StartError> {
         let (api, listener) = listen(addresses.api, "--port").await?;
         let backends = Backends::start(addresses.dynamodb, addresses.sns, storage, guard).await?;
-        let powers = powers(backends.dynamodb, backends.sns, Clock::System);
+        let powers = powers(backends.dynamodb, backends.sns, clock);
         demo::seed(&powers.directory).await?;
         let mut tasks = backends.tasks;
         tasks.spawn(serve(listener, guard.before(app(powers, backends.inbox))));
@@ -187,7 +188,7 @@ impl Cloud {
 
 /// The API, and what only the laptop has beside it.
 pub fn app(powers: RequestPowers, inbox: Inbox) -> Router {
-    page::routes(inbox).merge(all_endpoints(powers))
+    page::routes(inbox, powers.clock.clone()).merge(all_endpoints(powers))
 }
 
 /// The powers of all endpoints, through the real SDK, at these addresses: like a stack that allows test

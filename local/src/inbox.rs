@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::{Timestamp, Unit};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use twofa::phone::PhoneNumber;
 use twofa::sms::{Encoding, Sms};
 use uuid::Uuid;
@@ -36,7 +38,7 @@ pub struct Message {
 }
 
 /// An error that SNS documents for `Publish`, to be answered instead of taking a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Fault {
     /// The number is opted out.
     OptedOut,
@@ -48,6 +50,23 @@ pub enum Fault {
     Throttled,
     /// SNS failed.
     InternalError,
+}
+
+/// Numbers that never take a message here, and what SNS says of them.
+const FAILING: [(&str, Fault); 5] = [
+    ("+447400999901", Fault::OptedOut),
+    ("+447400999902", Fault::InvalidParameter),
+    ("+447400999903", Fault::AuthorizationError),
+    ("+447400999904", Fault::Throttled),
+    ("+447400999905", Fault::InternalError),
+];
+
+impl Fault {
+    /// The fault that this number, in E.164 form, always meets.
+    pub(crate) fn of_number(number: &str) -> Option<Self> {
+        let (_, fault) = FAILING.iter().find(|(failing, _)| *failing == number)?;
+        Some(*fault)
+    }
 }
 
 /// The inbox; clones share one.
@@ -104,6 +123,26 @@ impl Inbox {
         let content = self.content();
         let to_them = |message: &&Message| recipient.is_none_or(|to| to.expose() == message.to);
         content.messages.iter().filter(to_them).cloned().collect()
+    }
+
+    /// The same, after at most `patience` if there is none yet.
+    pub async fn wait(&self, recipient: Option<&PhoneNumber>, patience: Duration) -> Vec<Message> {
+        let mut arrivals = self.arrivals();
+        let arrived = async {
+            while self.messages(recipient).is_empty() {
+                if let Err(RecvError::Closed) = arrivals.recv().await {
+                    break;
+                }
+            }
+        };
+        // After the wait it is looked into in any case.
+        let _ = tokio::time::timeout(patience, arrived).await;
+        self.messages(recipient)
+    }
+
+    /// Forgets all messages.
+    pub fn empty(&self) {
+        self.content().messages.clear();
     }
 
     /// The messages that arrive from now on.

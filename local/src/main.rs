@@ -6,10 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
+use tracing::subscriber::SetGlobalDefaultError;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
 use twofa::client::Limits;
+use twofa::clock::{Clock, ManualClock};
 use twofa::telemetry;
 use twofa_local::cloud::{Addresses, Cloud, StartError, Storage};
 use twofa_local::demo::{self, API_KEY, LOGIN};
@@ -50,6 +55,20 @@ struct Options {
     /// The least severe level that is logged: error, warn, info or debug
     #[arg(long, default_value = "info")]
     log_level: LevelFilter,
+    /// Log what the functions log: JSON, with the metrics of each call
+    #[arg(long)]
+    log_json: bool,
+    /// Whether codes, windows and locks go by the system's clock, or by one that starts now, stands still
+    /// and is moved by `POST /clock {"advance": SECONDS}`
+    #[arg(long, value_enum, default_value_t = Hand::System)]
+    clock: Hand,
+}
+
+/// What moves the clock.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Hand {
+    System,
+    Manual,
 }
 
 impl Options {
@@ -73,10 +92,11 @@ impl Options {
 #[tokio::main]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let logging = if io::stdout().is_terminal() {
-        tracing::subscriber::set_global_default(telemetry::human(options.log_level, io::stdout))
+    let logging = if options.log_json {
+        log_to(telemetry::json(options.log_level, io::stdout))
     } else {
-        tracing::subscriber::set_global_default(telemetry::json(options.log_level, io::stdout))
+        let is_terminal = io::stdout().is_terminal();
+        log_to(telemetry::human(options.log_level, is_terminal, io::stdout))
     };
     let ran = match logging {
         Ok(()) => run(&options).await.map_err(Into::into),
@@ -91,9 +111,21 @@ async fn main() -> ExitCode {
     }
 }
 
+/// The engine warns of each condition that fails; the conditions of a call are meant to fail now and then.
+fn log_to(log: impl Subscriber + Send + Sync) -> Result<(), SetGlobalDefaultError> {
+    let unexpected = Targets::new()
+        .with_default(LevelFilter::TRACE)
+        .with_target("dynoxide::server", LevelFilter::ERROR);
+    tracing::subscriber::set_global_default(log.with(unexpected))
+}
+
 async fn run(options: &Options) -> Result<(), StartError> {
     let guard = Guard::new(&options.allow_host);
-    let mut cloud = Cloud::start(options.addresses(), &options.storage(), &guard).await?;
+    let clock = match options.clock {
+        Hand::System => Clock::System,
+        Hand::Manual => Clock::Manual(ManualClock::starting_at(Clock::System.now())),
+    };
+    let mut cloud = Cloud::start(options.addresses(), &options.storage(), &guard, clock).await?;
     greet(&cloud.addresses, &options.storage());
     tokio::select! {
         () = cloud.stopped() => return Err(StartError::Stopped),

@@ -1,24 +1,28 @@
-//! What only the laptop has: the page in the browser, the inbox as JSON and as events, and the
-//! contract as OpenAPI.
+//! What only the laptop has: the page in the browser, the inbox as JSON and as events, the contract as
+//! OpenAPI, and what an automatic test moves: the inbox's faults and the clock.
 
 use std::convert::Infallible;
+use std::iter;
+use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::body::Bytes;
+use axum::extract::{FromRef, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt as _};
 use twofa::client::Limits;
+use twofa::clock::Clock;
 use twofa::phone::PhoneNumber;
 
 use crate::demo;
-use crate::inbox::{Inbox, Message};
+use crate::inbox::{Fault, Inbox, Message};
 
 const PAGE: &str = include_str!("page.html");
 
@@ -27,14 +31,32 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 
                       connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
+/// The longest wait for a message, in seconds.
+const MAX_WAIT: u64 = 60;
+
+/// The most publishes that are told to fail at once.
+const MAX_TIMES: u16 = 1_000;
+
+/// The furthest that one call moves the clock, in seconds: a year.
+const MAX_ADVANCE: u64 = 31_536_000;
+
+/// What the laptop's own routes read and move.
+#[derive(Clone, FromRef)]
+struct Own {
+    inbox: Inbox,
+    clock: Clock,
+}
+
 /// The laptop's own routes.
-pub fn routes(inbox: Inbox) -> Router {
+pub fn routes(inbox: Inbox, clock: Clock) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/openapi.json", get(openapi))
-        .route("/inbox", get(messages))
+        .route("/inbox", get(messages).delete(empty))
         .route("/inbox/events", get(arrivals))
-        .with_state(inbox)
+        .route("/inbox/fail", post(fail))
+        .route("/clock", post(advance))
+        .with_state(Own { inbox, clock })
 }
 
 async fn page() -> Response {
@@ -68,16 +90,85 @@ async fn openapi() -> Response {
 struct Filter {
     /// A number, in any spelling that the API takes.
     to: Option<String>,
+    /// For how many seconds to wait for a message where there is none.
+    #[serde(default)]
+    wait: u64,
 }
 
 async fn messages(State(inbox): State<Inbox>, Query(filter): Query<Filter>) -> Response {
-    match filter.to.as_deref().map(PhoneNumber::parse).transpose() {
-        Ok(recipient) => Json(inbox.messages(recipient.as_ref())).into_response(),
-        Err(error) => {
-            let errors = json!({ "errors": [{ "property": "to", "error": error.to_string() }] });
-            (StatusCode::BAD_REQUEST, Json(errors)).into_response()
-        }
+    if filter.wait > MAX_WAIT {
+        return invalid("wait", "must be 0 to 60 seconds");
     }
+    let patience = Duration::from_secs(filter.wait);
+    match filter.to.as_deref().map(PhoneNumber::parse).transpose() {
+        Ok(recipient) => Json(inbox.wait(recipient.as_ref(), patience).await).into_response(),
+        Err(error) => invalid("to", &error.to_string()),
+    }
+}
+
+async fn empty(State(inbox): State<Inbox>) -> StatusCode {
+    inbox.empty();
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fail {
+    /// What SNS answers.
+    error: Fault,
+    /// To how many publishes; the SDK makes three before it gives up on what may pass.
+    #[serde(default = "once")]
+    times: u16,
+}
+
+const fn once() -> u16 {
+    1
+}
+
+async fn fail(State(inbox): State<Inbox>, body: Bytes) -> Response {
+    match serde_json::from_slice(&body) {
+        Ok(Fail { times, .. }) if !(1..=MAX_TIMES).contains(&times) => {
+            invalid("times", "must be 1 to 1,000")
+        }
+        Ok(Fail { error, times }) => {
+            inbox.fail_next(iter::repeat_n(error, times.into()));
+            StatusCode::NO_CONTENT.into_response()
+        }
+        // It names the field.
+        Err(error) => invalid("", &error.to_string()),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advance {
+    /// By how many seconds.
+    advance: u64,
+}
+
+async fn advance(State(clock): State<Clock>, body: Bytes) -> Response {
+    let Clock::Manual(hand) = &clock else {
+        return invalid(
+            "advance",
+            "needs a clock that is set by hand: start with --clock manual",
+        );
+    };
+    match serde_json::from_slice(&body) {
+        Ok(Advance { advance }) if advance > MAX_ADVANCE => {
+            invalid("advance", "must be 0 to 31,536,000 seconds")
+        }
+        Ok(Advance { advance }) => {
+            hand.advance(Duration::from_secs(advance));
+            Json(json!({ "now": clock.now().as_millis() / 1_000 })).into_response()
+        }
+        // It names the field.
+        Err(error) => invalid("", &error.to_string()),
+    }
+}
+
+fn invalid(property: &str, error: &str) -> Response {
+    let errors = json!({ "errors": [{ "property": property, "error": error }] });
+    (StatusCode::BAD_REQUEST, Json(errors)).into_response()
 }
 
 async fn arrivals(

@@ -6,10 +6,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
 
-use reqwest::Client;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use twofa::clock::{Clock, ManualClock, Timestamp};
 use twofa_local::cloud::{Addresses, Cloud, Storage};
 use twofa_local::demo::{API_KEY, LOGIN};
 use twofa_local::guard::Guard;
@@ -24,7 +25,7 @@ fn anywhere() -> Addresses {
 }
 
 async fn start(storage: &Storage) -> (Cloud, String) {
-    let cloud = Cloud::start(anywhere(), storage, &Guard::default())
+    let cloud = Cloud::start(anywhere(), storage, &Guard::default(), Clock::System)
         .await
         .unwrap();
     let api = format!("http://{}", cloud.addresses.api);
@@ -254,7 +255,7 @@ async fn sns_refuses_what_sns_would_refuse() {
 #[tokio::test]
 async fn what_a_foreign_page_sends_is_refused_by_every_listener() {
     let guard = Guard::new(&["twofa.test".to_owned()]);
-    let cloud = Cloud::start(anywhere(), &Storage::Memory, &guard)
+    let cloud = Cloud::start(anywhere(), &Storage::Memory, &guard, Clock::System)
         .await
         .unwrap();
     let Addresses { api, dynamodb, sns } = cloud.addresses;
@@ -320,10 +321,25 @@ fn program(options: &[&str]) -> Child {
         .unwrap()
 }
 
+/// Where the program says that its API listens, once it has said everything.
+async fn listening(child: &mut Child) -> String {
+    let mut greeting = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut address = None;
+    while let Some(line) = greeting.next_line().await.unwrap() {
+        if let Some(page) = line.trim().strip_prefix("Page") {
+            address = Some(page.trim().trim_end_matches('/').to_owned());
+        }
+        if line.contains("Ctrl-C") {
+            break;
+        }
+    }
+    address.unwrap()
+}
+
 #[tokio::test]
 async fn ctrl_c_stops_it_cleanly() {
     for signal in ["-INT", "-TERM"] {
-        let mut child = program(&["--port", "0"]);
+        let mut child = program(&["--port", "0", "--log-json"]);
         let mut greeting = BufReader::new(child.stderr.take().unwrap()).lines();
         let (mut address, mut operate) = (None, None);
         while let Some(line) = greeting.next_line().await.unwrap() {
@@ -360,9 +376,133 @@ async fn ctrl_c_stops_it_cleanly() {
         let ended = ended.await.unwrap().unwrap();
         assert!(ended.status.success());
         for line in String::from_utf8(ended.stdout).unwrap().lines() {
-            serde_json::from_str::<Value>(line).expect("a piped log is JSON alone");
+            serde_json::from_str::<Value>(line).expect("the log is JSON alone");
         }
     }
+}
+
+#[tokio::test]
+async fn a_log_in_a_pipe_is_for_people() {
+    let mut child = program(&["--port", "0"]);
+    let api = listening(&mut child).await;
+    let (code, request_id) = send(&api).await;
+    assert_eq!(validate(&api, &code, &request_id).await, "success");
+    // Its condition fails in the engine.
+    assert_eq!(validate(&api, &code, &request_id).await, "not_found");
+    let id = child.id().unwrap().to_string();
+    let killed = Command::new("kill").arg(&id).status().await.unwrap();
+    assert!(killed.success());
+    let log = child.wait_with_output().await.unwrap().stdout;
+    let log = String::from_utf8(log).unwrap();
+    let lines: Vec<_> = log.lines().collect();
+    assert_eq!(lines.len(), 3, "{log}");
+    assert!(lines.iter().all(|line| line.contains("outcome=")), "{log}");
+    assert!(!log.contains(['\x1b', '{']), "{log}");
+}
+
+async fn tell(method: Method, url: String, body: Value) -> (u16, Value) {
+    let request = http().request(method, url).body(body.to_string());
+    let answer = request.send().await.unwrap();
+    let status = answer.status().as_u16();
+    (status, answer.json().await.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn sns_fails_as_often_as_it_is_told_to() {
+    let (_cloud, api) = start(&Storage::Memory).await;
+    let fail = |body| tell(Method::POST, format!("{api}/inbox/fail"), body);
+    assert_eq!(
+        fail(json!({ "error": "OptedOut", "times": 2 })).await.0,
+        204
+    );
+    let order = json!({ "to": "+44 7400 123456", "template_id": LOGIN });
+    for _ in 0..2 {
+        let refused = post(&api, "request", &order).await;
+        assert_eq!(refused["error_message"], "GENERAL_ERROR");
+        assert_eq!(refused["status"], "REJECTED");
+    }
+    send(&api).await;
+    for (body, named) in [
+        (json!({ "error": "Nonsense" }), "Nonsense"),
+        (json!({ "error": "OptedOut", "time": 1 }), "time"),
+        (json!({ "error": "OptedOut", "times": 0 }), "times"),
+        (json!({}), "error"),
+    ] {
+        let (status, answer) = fail(body).await;
+        assert_eq!(status, 400);
+        assert!(answer["errors"][0].to_string().contains(named), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn some_numbers_never_take_a_message() {
+    let (_cloud, api) = start(&Storage::Memory).await;
+    for (number, status, has_id) in [
+        ("+447400999901", 200, true),
+        ("+447400999902", 200, true),
+        ("+447400999903", 503, false),
+        ("+447400999904", 503, false),
+        ("+447400999905", 503, true),
+    ] {
+        let request = http().post(format!("{api}/v1.0/2fa/request"));
+        let request = request.header("X-API-KEY", API_KEY);
+        let order = json!({ "to": number, "template_id": LOGIN });
+        let answer = request.json(&order).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{number}");
+        let answer: Value = answer.json().await.unwrap();
+        assert_eq!(answer["error_message"], "GENERAL_ERROR", "{number}");
+        assert_eq!(answer["request_id"].is_string(), has_id, "{number}");
+    }
+    let inbox = format!("{api}/inbox");
+    assert_eq!(tell(Method::GET, inbox, json!({})).await.1, json!([]));
+}
+
+#[tokio::test]
+async fn the_inbox_waits_for_a_message_and_can_be_emptied() {
+    let (_cloud, api) = start(&Storage::Memory).await;
+    let inbox = |query: &str| tell(Method::GET, format!("{api}/inbox{query}"), json!({}));
+    let (waited, _) = tokio::join!(inbox("?to=%2B447400123456&wait=60"), send(&api));
+    assert_eq!(waited.1[0]["to"], "+447400123456");
+    assert_eq!(inbox("?to=%2B447400123457&wait=1").await.1, json!([]));
+    let (status, refused) = inbox("?wait=61").await;
+    assert_eq!(
+        (status, &refused["errors"][0]["property"]),
+        (400, &json!("wait"))
+    );
+    let emptied = tell(Method::DELETE, format!("{api}/inbox"), json!({})).await;
+    assert_eq!(emptied.0, 204);
+    assert_eq!(inbox("").await.1, json!([]));
+}
+
+#[tokio::test]
+async fn the_clock_can_be_set_by_hand() {
+    let hand = ManualClock::starting_at(Timestamp::from_millis(1_800_000_000_000));
+    let guard = Guard::default();
+    let cloud = Cloud::start(anywhere(), &Storage::Memory, &guard, Clock::Manual(hand));
+    let cloud = cloud.await.unwrap();
+    let api = format!("http://{}", cloud.addresses.api);
+    let (code, request_id) = send(&api).await;
+    let advance = |body| tell(Method::POST, format!("{api}/clock"), body);
+    let moved = advance(json!({ "advance": 300 })).await;
+    assert_eq!(moved, (200, json!({ "now": 1_800_000_300 })));
+    assert_eq!(validate(&api, &code, &request_id).await, "not_found");
+    for body in [
+        json!({ "advance": -1 }),
+        json!({ "advance": 31_536_001 }),
+        json!({ "back": 1 }),
+    ] {
+        assert_eq!(advance(body).await.0, 400);
+    }
+
+    let (_cloud, api) = start(&Storage::Memory).await;
+    let told = tell(
+        Method::POST,
+        format!("{api}/clock"),
+        json!({ "advance": 1 }),
+    )
+    .await;
+    assert_eq!(told.0, 400);
+    assert!(told.1.to_string().contains("--clock manual"), "{}", told.1);
 }
 
 #[tokio::test]

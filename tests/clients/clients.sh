@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Generates a client of openapi.json in three languages and runs one flow with each.
+# Generates a client of openapi.json in three languages and runs one flow with each; then the samples of
+# docs/integrate.md.
 #
 #   clients.sh http://127.0.0.1:PORT
 set -euo pipefail
@@ -24,5 +25,7 @@ node "$made/flow.js" "$api"
 echo '--- Python: openapi-python-client'
 PYTHONPATH="$made" python3 flow.py "$api"
 
+python3 samples.py "$1"
+
 echo '--- Rust: openapi-generator'
-cargo run --quiet --locked --target-dir ../../target/clients -- "$api"
+cargo run --quiet --locked --bin flow --target-dir ../../target/clients -- "$api"

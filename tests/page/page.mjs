@@ -32,9 +32,9 @@ const complaints = [];
 // Set while a check makes calls fail on purpose.
 let failing = false;
 // Chromium calls it an error when the API answers 400 or 404, which is what some of the calls are for.
-const answered = m => [REQUEST, VALIDATE].some(path => m.location().url === origin + path)
+const expected = m => [REQUEST, VALIDATE].some(path => m.location().url === origin + path)
   && / status of (400|404|422|429) /.test(m.text());
-page.on('console', m => m.type() === 'error' && !failing && !answered(m) && complaints.push(m.text()));
+page.on('console', m => m.type() === 'error' && !failing && !expected(m) && complaints.push(m.text()));
 page.on('pageerror', error => complaints.push(String(error)));
 page.on('requestfailed', request => {
   // Reloading ends the stream of events, which is no failure of the page.
@@ -87,6 +87,14 @@ async function arrival(act) {
   const before = await page.locator('#phone .bubble').count();
   await act();
   await page.waitForFunction(n => document.querySelectorAll('#phone .bubble').length === n, before + 1);
+}
+
+/** Waits for what a call is answered to be shown. */
+async function answered(act) {
+  const answer = page.waitForResponse(origin + REQUEST);
+  await act();
+  await answer;
+  await page.waitForSelector('#send:not([aria-disabled])');
 }
 
 /** Answers the next POST of a code instead of the server. */
@@ -269,11 +277,10 @@ await check('an Idempotency-Key gets the first answer again, and no second SMS',
   await page.click('#send');
   await reads('[id="Idempotency-Key-fault"]', 'This must be 1 to 255 visible ASCII characters.');
   await page.fill('#idempotency', 'a-key');
-  await arrival(() => page.click('#send'));
+  await arrival(() => answered(() => page.click('#send')));
   const first = await text('#code-hint');
   const messages = await page.locator('#phone .bubble').count();
-  await page.click('#send');
-  await page.waitForFunction(() => document.querySelector('#send').ariaDisabled === null);
+  await answered(() => page.click('#send'));
   assert.match(await exchange(0), /Idempotency-Key: a-key[^]*ACCEPTED/);
   assert.equal(await text('#code-hint'), first);
   assert.equal(await page.locator('#phone .bubble').count(), messages);
