@@ -2,7 +2,7 @@
 //! metric format. No call of CloudWatch is made.
 //!
 //! The line has `message`, `call_id`, `status` and, as far as they became known, `client`,
-//! `key`, `request_id`, `Country` and `parts`; `claimed_client` where the key is not the client's. Nothing in it is the caller's own text.
+//! `key`, `request_id` and `Country`; `claimed_client` where the key is not the client's. Nothing in it is the caller's own text.
 //!
 //! | metric | in | dimensions |
 //! |---|---|---|
@@ -120,8 +120,6 @@ pub(crate) struct Context {
     pub(crate) request_id: Option<RequestId>,
     /// The country of the number.
     pub(crate) country: Option<Country>,
-    /// How many SMS parts the message has.
-    pub(crate) parts: Option<usize>,
 }
 
 impl Context {
@@ -142,7 +140,6 @@ impl Context {
                     .as_ref()
                     .map(|country| country.as_str().to_owned()),
             ),
-            ("parts", self.parts.map(|parts| parts.to_string())),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
@@ -374,9 +371,6 @@ impl Entry for Call {
         if let Some(country) = &context.country {
             line.value("Country", country.as_str());
         }
-        if let Some(parts) = context.parts {
-            line.value("parts", &NoMetric::from(parts as u64));
-        }
         line.value("Calls", &NoMetric::from(1_u32));
         line.value("Latency", &milliseconds(self.latency));
         for (step, time) in &self.tally.steps {
@@ -470,7 +464,6 @@ mod tests {
                 client: Some(ClientId::parse("shop").unwrap()),
                 request_id: RequestId::parse("773d4110-f95c-4a4f-b59d-2a8c135085fa"),
                 country: Some(Country::parse("GB").unwrap()),
-                parts: Some(3),
                 ..context()
             },
             steps: vec![
@@ -514,14 +507,13 @@ mod tests {
             values.map(|name| line[name].clone()),
             [2, 40, 1, 3, 2].map(Value::from)
         );
-        let known = ["client", "request_id", "Country", "parts", "Limit"];
+        let known = ["client", "request_id", "Country", "Limit"];
         assert_eq!(
             known.map(|name| line[name].clone()),
             [
                 json!("shop"),
                 json!("773d4110-f95c-4a4f-b59d-2a8c135085fa"),
                 json!("GB"),
-                json!(3),
                 json!("stack"),
             ]
         );

@@ -416,7 +416,6 @@ impl<'a> Plan<'a> {
             secret.seeded_code(&client.id, id, &seed, template.code_length)
         };
         let sms = Sms::compose(template.text.render(&code, &request.parameters)?)?;
-        metrics::note(|call| call.parts = Some(sms.parts()));
         let keyed = is_keyed.then(|| {
             let names = template.text.placeholders().filter(|name| *name != CODE);
             let names: Vec<_> = names.collect::<BTreeSet<_>>().into_iter().collect();

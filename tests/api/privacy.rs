@@ -149,6 +149,6 @@ async fn every_call_is_one_line_of_json() {
     assert_eq!(request["request_id"], sent.request_id.as_str());
     assert_eq!(validate["request_id"], sent.request_id.as_str());
     assert_eq!(request["Country"], "GB");
-    assert_eq!(request["parts"], 1);
-    assert!(rejected.get("parts").is_none());
+    assert_eq!(request["Parts"], 1);
+    assert!(rejected.get("Parts").is_none());
 }
