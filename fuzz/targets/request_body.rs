@@ -1,7 +1,7 @@
 //! Bodies of `request`.
 
 use serde_json::{Map, Value};
-use twofa::phone::{PhoneError, PhoneNumber};
+use twofa::phone::{NumberType, PhoneError, PhoneNumber};
 use twofa::request::Rejection;
 use twofa::template::TemplateId;
 use super::functions::{Answer, not_strings, post};
@@ -12,7 +12,7 @@ fn problems(object: &Value) -> Vec<String> {
     let mut problems = not_strings(object, &["to", "template_id"]);
     let none = Map::new();
     let parameters = match object.get("parameters") {
-        None => &none,
+        None | Some(Value::Null) => &none,
         Some(Value::Object(parameters)) => parameters,
         Some(_) => {
             problems.push("parameters");
@@ -21,7 +21,7 @@ fn problems(object: &Value) -> Vec<String> {
     };
     let wrong = parameters.iter().filter(|(name, value)| match value {
         _ if *name == "code" => false,
-        Value::String(text) => text.chars().any(char::is_control),
+        Value::String(text) => text.chars().any(is_forbidden),
         Value::Number(_) | Value::Bool(_) => false,
         _ => true,
     });
@@ -29,6 +29,14 @@ fn problems(object: &Value) -> Vec<String> {
     problems
         .chain(wrong.map(|(name, _)| format!("parameters.{name}")))
         .collect()
+}
+
+/// Of general category Cc, Zl or Zp, or with the property Bidi_Control.
+fn is_forbidden(character: char) -> bool {
+    let separators = ['\u{2028}', '\u{2029}'];
+    let bidi = "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\
+        \u{2066}\u{2067}\u{2068}\u{2069}";
+    character.is_control() || separators.contains(&character) || bidi.contains(character)
 }
 
 fn is_rejection(answer: &Answer, rejection: Rejection) {
@@ -65,6 +73,9 @@ pub fn check(body: &[u8]) {
         Err(PhoneError::Address) => is_rejection(&answer, Rejection::Address),
         Err(PhoneError::Prefix) => is_rejection(&answer, Rejection::Prefix),
         Err(PhoneError::Length) => is_rejection(&answer, Rejection::Length),
+        Ok(to) if !NumberType::DEFAULT.contains(&to.number_type()) => {
+            is_rejection(&answer, Rejection::Prefix);
+        }
         Ok(_) if known(demo::PAYMENT) && object["parameters"]["amount"].is_null() => {
             assert_eq!(answer.invalid(), ["parameters.amount"]);
         }
