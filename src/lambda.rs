@@ -37,7 +37,7 @@ pub type StartError = lambda_http::Error;
 /// When the environment is not valid.
 pub async fn request_powers() -> Result<RequestPowers, StartError> {
     let config = RequestConfig::from_environment()?;
-    // Beside all the rest: a start has more than one processor, whatever the function's memory.
+    // Beside all the rest, where a start has more than one processor.
     let metadata = thread::spawn(phone::open_metadata);
     let account = start(&config.verification.directory)?;
     let sns = aws::sns(&account.at(config.sns_endpoint.as_deref()));

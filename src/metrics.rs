@@ -1,8 +1,8 @@
 //! The one line of each call: what came of it, for people, and what was measured, in CloudWatch's embedded
 //! metric format. No call of CloudWatch is made.
 //!
-//! The line has `message`, `call_id`, `status` and, as far as they became known, `client`,
-//! `key`, `request_id` and `Country`; `claimed_client` where the key is not the client's. Nothing in it is the caller's own text.
+//! The line has `message`, `call_id`, `status` and, as far as they became known, `client`, `key`, `request_id`
+//! and `Country`; `claimed_client` where the key is not the client's. No other text of the caller is in it.
 //!
 //! | metric | in | dimensions |
 //! |---|---|---|

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::get_secret_value::builders::GetSecretValueFluentBuilder;
 use aws_sdk_secretsmanager::operation::get_secret_value::{
     GetSecretValueError, GetSecretValueOutput,
 };
@@ -143,7 +144,8 @@ pub async fn run(
             }
         }
         Step::FinishSecret => {
-            let made = version_value(secrets_manager, id, version).await?;
+            let made = secrets_manager.get_secret_value().secret_id(id);
+            let made = value(made.version_id(version)).await?;
             finish(secrets_manager, id, &made, now).await?;
         }
     }
@@ -223,26 +225,12 @@ fn parse(version: &GetSecretValueOutput) -> Result<Secret, MalformedSecret> {
 }
 
 async fn current(secrets_manager: &Client, id: &str) -> Result<GetSecretValueOutput, AwsError> {
-    let answer = secrets_manager
-        .get_secret_value()
-        .secret_id(id)
-        .version_stage(CURRENT)
-        .send()
-        .await;
-    answer.map_err(|error| AwsError::new("GetSecretValue", &error))
+    let version = secrets_manager.get_secret_value().secret_id(id);
+    value(version.version_stage(CURRENT)).await
 }
 
-async fn version_value(
-    secrets_manager: &Client,
-    id: &str,
-    version: &str,
-) -> Result<GetSecretValueOutput, AwsError> {
-    let answer = secrets_manager
-        .get_secret_value()
-        .secret_id(id)
-        .version_id(version)
-        .send()
-        .await;
+async fn value(version: GetSecretValueFluentBuilder) -> Result<GetSecretValueOutput, AwsError> {
+    let answer = version.send().await;
     answer.map_err(|error| AwsError::new("GetSecretValue", &error))
 }
 
