@@ -31,7 +31,7 @@ fn problems(object: &Value) -> Vec<String> {
         .collect()
 }
 
-/// Of general category Cc, Zl or Zp, or with the property Bidi_Control.
+/// Of general category Cc, Zl or Zp, or with the property `Bidi_Control`.
 fn is_forbidden(character: char) -> bool {
     let separators = ['\u{2028}', '\u{2029}'];
     let bidi = "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\
