@@ -67,7 +67,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(900);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest that one attempt at a transaction takes.
-const TRANSACTION_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub(crate) const TRANSACTION_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// The longest that a write takes whose outcome is the answer, retries included.
 pub const PATIENT_TIMEOUT: Duration = Duration::from_secs(7);
@@ -199,13 +199,16 @@ pub(crate) fn patient(client: &aws_sdk_dynamodb::Client) -> aws_sdk_dynamodb::Cl
     aws_sdk_dynamodb::Client::from_conf(config.build())
 }
 
-/// The same client for what makes its own attempts, or must not be repeated.
+/// The same client for what makes its own attempts, or must not be repeated; one takes `longest` at most.
 #[must_use]
-pub(crate) fn once(client: &aws_sdk_dynamodb::Client) -> aws_sdk_dynamodb::Client {
+pub(crate) fn once(
+    client: &aws_sdk_dynamodb::Client,
+    longest: Duration,
+) -> aws_sdk_dynamodb::Client {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(TRANSACTION_ATTEMPT_TIMEOUT)
-        .operation_timeout(TRANSACTION_ATTEMPT_TIMEOUT)
+        .operation_attempt_timeout(longest)
+        .operation_timeout(longest)
         .build();
     let config = client
         .config()
@@ -213,6 +216,12 @@ pub(crate) fn once(client: &aws_sdk_dynamodb::Client) -> aws_sdk_dynamodb::Clien
         .timeout_config(timeouts)
         .retry_config(RetryConfig::disabled());
     aws_sdk_dynamodb::Client::from_conf(config.build())
+}
+
+/// What the client measures its pauses by.
+pub(crate) fn sleep(client: &aws_sdk_dynamodb::Client) -> SharedAsyncSleep {
+    let sleep = client.config().sleep_impl();
+    sleep.unwrap_or_else(|| SharedAsyncSleep::new(TokioSleep::new()))
 }
 
 /// The pause before the retry after `attempts` attempts: at most 25 ms, doubled with each one up to

@@ -25,9 +25,9 @@ use std::time::Duration;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use aws_smithy_async::future::timeout::Timeout;
-use aws_smithy_async::rt::sleep::{AsyncSleep as _, SharedAsyncSleep, TokioSleep};
+use aws_smithy_async::rt::sleep::{AsyncSleep as _, SharedAsyncSleep};
 
-use crate::aws;
+use crate::aws::{self, TRANSACTION_ATTEMPT_TIMEOUT};
 use crate::secret::Digest;
 
 use value::text;
@@ -56,11 +56,10 @@ impl Verifications {
     /// The verifications in `table`.
     #[must_use]
     pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: &str) -> Self {
-        let sleep = dynamodb.config().sleep_impl();
         Self {
             patient: aws::patient(&dynamodb),
-            once: aws::once(&dynamodb),
-            sleep: sleep.unwrap_or_else(|| SharedAsyncSleep::new(TokioSleep::new())),
+            once: aws::once(&dynamodb, TRANSACTION_ATTEMPT_TIMEOUT),
+            sleep: aws::sleep(&dynamodb),
             dynamodb,
             table: table.into(),
         }

@@ -436,9 +436,14 @@ impl Place {
         details: Vec<String>,
     ) -> Result<Change, Error> {
         let by = self.caller().await?;
-        let (id, now) = (Version::random()?, Clock::System.now());
-        let record = Record::new(id, client, now, by, what, details);
-        Ok(self.changes.draft(record))
+        Ok(self.changes.draft(Record {
+            id: Version::random()?,
+            client: client.clone(),
+            at: Clock::System.now().as_millis(),
+            by: by.to_owned(),
+            what: what.to_owned(),
+            details,
+        }))
     }
 
     /// Makes a change; `false` when another operator's came before it.

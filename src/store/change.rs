@@ -10,17 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder, UpdateBuilder};
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use aws_smithy_async::future::timeout::Timeout;
-use aws_smithy_async::rt::sleep::{AsyncSleep as _, SharedAsyncSleep, TokioSleep};
+use aws_smithy_async::rt::sleep::{AsyncSleep as _, SharedAsyncSleep};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::aws::AwsError;
+use crate::aws::{self, AwsError};
 use crate::client::{ClientId, Profile, Version};
 use crate::clock::Timestamp;
 use crate::secret::Digest;
@@ -28,7 +26,7 @@ use crate::template::{TemplateFields, TemplateId};
 
 use super::directory::{self, DirectoryError};
 use super::transaction::{OPERATION, transact};
-use super::value::text;
+use super::value::{Item, text};
 use super::{recipients, usage};
 
 /// The longest that a change takes, all attempts included.
@@ -101,15 +99,9 @@ impl Changes {
     /// The changes of the clients in `directory`.
     #[must_use]
     pub fn new(dynamodb: aws_sdk_dynamodb::Client, directory: &str) -> Self {
-        let config = dynamodb.config().to_builder();
-        let timeouts = TimeoutConfig::builder().operation_timeout(ATTEMPT).build();
-        let once = config
-            .timeout_config(timeouts)
-            .retry_config(RetryConfig::disabled());
-        let sleep = dynamodb.config().sleep_impl();
         Self {
-            once: aws_sdk_dynamodb::Client::from_conf(once.build()),
-            sleep: sleep.unwrap_or_else(|| SharedAsyncSleep::new(TokioSleep::new())),
+            once: aws::once(&dynamodb, ATTEMPT),
+            sleep: aws::sleep(&dynamodb),
             dynamodb,
             directory: directory.into(),
         }
@@ -197,11 +189,10 @@ impl Change {
     /// # Errors
     /// When it cannot be stored.
     pub fn put_profile(self, profile: &Profile) -> Result<Self, ChangeError> {
-        self.profile(profile, |put| match profile.version {
-            Some(version) => put
-                .condition_expression(SAME_VERSION)
-                .expression_attribute_values(":version", text(version.to_string())),
-            None => put.condition_expression(NO_VERSION),
+        let (condition, values) = unchanged_since(profile);
+        self.profile(profile, |put| {
+            put.condition_expression(condition)
+                .set_expression_attribute_values(values)
         })
     }
 
@@ -226,13 +217,11 @@ impl Change {
     /// # Errors
     /// When it cannot be said to DynamoDB.
     pub fn remove_profile(mut self, profile: &Profile) -> Result<Self, ChangeError> {
-        let delete = self.deletion(directory::profile_key(&self.record.client));
-        let delete = match profile.version {
-            Some(version) => delete
-                .condition_expression(SAME_VERSION)
-                .expression_attribute_values(":version", text(version.to_string())),
-            None => delete.condition_expression(NO_VERSION),
-        };
+        let (condition, values) = unchanged_since(profile);
+        let delete = self
+            .deletion(directory::profile_key(&self.record.client))
+            .condition_expression(condition)
+            .set_expression_attribute_values(values);
         self.items
             .push(TransactWriteItem::builder().delete(delete.build()?).build());
         Ok(self)
@@ -304,16 +293,26 @@ impl Change {
     }
 }
 
-const SAME_VERSION: &str = "version = :version";
+/// The condition, with its values, that the stored profile has the version of the one that was read. Only
+/// what no operator has written has none.
+fn unchanged_since(profile: &Profile) -> (&'static str, Option<Item>) {
+    match profile.version {
+        Some(version) => {
+            let values = [(":version".to_owned(), text(version.to_string()))];
+            ("version = :version", Some(values.into()))
+        }
+        None => (
+            "attribute_exists(pk) AND attribute_not_exists(version)",
+            None,
+        ),
+    }
+}
 
-/// Only what no operator has written has none.
-const NO_VERSION: &str = "attribute_exists(pk) AND attribute_not_exists(version)";
-
-fn put(table: &str, item: super::value::Item) -> PutBuilder {
+fn put(table: &str, item: Item) -> PutBuilder {
     Put::builder().table_name(table).set_item(Some(item))
 }
 
-fn record_item(record: &Record) -> Result<super::value::Item, DirectoryError> {
+fn record_item(record: &Record) -> Result<Item, DirectoryError> {
     let [pk, sk] = record_key(record);
     directory::item_of(&record.client, pk, sk, record)
 }
@@ -325,26 +324,4 @@ fn record_key(record: &Record) -> [String; 2] {
         directory::audit_partition(&record.client),
         format!("{at:013}#{id}"),
     ]
-}
-
-impl Record {
-    /// A record of a change that is about to be made, with an id of its own.
-    #[must_use]
-    pub fn new(
-        id: Version,
-        client: &ClientId,
-        at: Timestamp,
-        by: &str,
-        what: &str,
-        details: Vec<String>,
-    ) -> Self {
-        Self {
-            id,
-            client: client.clone(),
-            at: at.as_millis(),
-            by: by.to_owned(),
-            what: what.to_owned(),
-            details,
-        }
-    }
 }

@@ -622,8 +622,14 @@ pub async fn change(
     with: impl FnOnce(Change) -> Result<Change, ChangeError>,
 ) -> bool {
     let changes = Changes::new(tables.clone(), DIRECTORY_TABLE);
-    let (id, client) = (Version::random().unwrap(), ClientId::parse(client).unwrap());
-    let record = Record::new(id, &client, START, "operator", "test", Vec::new());
+    let record = Record {
+        id: Version::random().unwrap(),
+        client: ClientId::parse(client).unwrap(),
+        at: START.as_millis(),
+        by: "operator".to_owned(),
+        what: "test".to_owned(),
+        details: Vec::new(),
+    };
     let change = with(changes.draft(record)).unwrap();
     changes.carry_out(change).await.unwrap()
 }
