@@ -194,7 +194,7 @@ laptop:
 	cargo test --locked --no-run --quiet
 
 # All functions at once, so that their links run side by side; SAM's own calls then find them built.
-.aws-sam/built: $(shell find src stack local/Cargo.toml admin/Cargo.toml -type f) Cargo.toml Cargo.lock \
+.aws-sam/built: $(shell find src ops local/Cargo.toml admin/Cargo.toml -type f) Cargo.toml Cargo.lock \
 		rust-toolchain.toml template.yaml samconfig.toml .tools/stack/installed
 	$(sam) cargo lambda build --release $(if $(filter arm64,$(architecture)),--arm64)
 	$(sam) sam build --parameter-overrides Architecture=$(architecture)

@@ -1,12 +1,10 @@
 //! How the product talks to AWS: clients, time-outs, retries, and what is kept of a failure.
 
-use std::iter::successors;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_runtime::retries::classifiers::AwsErrorCodeClassifier;
-use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::config::interceptors::{
     BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
     FinalizerInterceptorContextMut, FinalizerInterceptorContextRef,
@@ -18,9 +16,7 @@ use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{
     BehaviorVersion, ConfigBag, Intercept, RuntimeComponents, SharedHttpClient,
 };
-use aws_sdk_dynamodb::error::BoxError;
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::operation::RequestId as _;
+use aws_sdk_dynamodb::error::{BoxError, ProvideErrorMetadata};
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueOutput;
@@ -41,6 +37,12 @@ use thiserror::Error;
 
 use crate::entropy;
 use crate::metrics;
+
+use error::{THROTTLES, is_not_connected};
+
+pub mod error;
+pub mod key_set_reader;
+pub mod message_service;
 
 /// The longest that one call of DynamoDB or Secrets Manager takes, retries included.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -99,7 +101,7 @@ impl Roots {
     /// trusts each of them to vouch for AWS.
     #[must_use]
     pub fn amazon() -> Self {
-        Self(TrustStore::empty().with_pem_certificate(include_bytes!("amazon-roots.pem")))
+        Self(TrustStore::empty().with_pem_certificate(include_bytes!("aws/amazon-roots.pem")))
     }
 
     /// Those that the machine trusts, for the one that an operator sits at.
@@ -391,13 +393,6 @@ impl ClassifyRetry for OnlyWhatWasNotTaken {
     }
 }
 
-/// Whether no connection was opened, so that the service has heard of nothing.
-fn is_not_connected(error: &(dyn std::error::Error + 'static)) -> bool {
-    successors(Some(error), |error| error.source())
-        .filter_map(<dyn std::error::Error>::downcast_ref::<hyper_util::client::legacy::Error>)
-        .any(hyper_util::client::legacy::Error::is_connect)
-}
-
 /// The SDK counts the retries of a process and stops them when there were many: a right code would
 /// then be lost with one packet. Attempts and time-outs bound every call already.
 fn partition() -> RetryPartition {
@@ -425,161 +420,6 @@ fn retries() -> RetryConfig {
         .with_initial_backoff(FIRST_BACKOFF)
 }
 
-/// A call of AWS that failed, after its retries.
-///
-/// It keeps the service's error code and request id and drops the rest of the answer: AWS's
-/// messages repeat phone numbers and attribute names.
-#[derive(Clone, Debug, Error)]
-#[error("{operation} failed: {kind:?}{}", self.answered())]
-pub struct AwsError {
-    /// The operation, as AWS calls it.
-    pub operation: &'static str,
-    /// What went wrong.
-    pub kind: AwsErrorKind,
-    /// The service's own code, where it answered.
-    pub code: Option<String>,
-    /// The service's name for the call, where it answered.
-    pub aws_request_id: Option<String>,
-}
-
-/// What went wrong with a call of AWS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AwsErrorKind {
-    /// No connection could be opened: the service has heard of nothing.
-    NotConnected,
-    /// A connection that broke.
-    Unreachable,
-    /// No answer in time.
-    TimedOut,
-    /// Too many calls, or another one at the same item: this one is not done.
-    Throttled,
-    /// The service failed (5xx).
-    Faulted,
-    /// The service refused the call (4xx): asking again does not help.
-    Refused,
-    /// A success that was cut, could not be read, or lacks what was asked for.
-    Incomplete,
-    /// The call could not be made.
-    Malformed,
-}
-
-impl AwsErrorKind {
-    /// Whether the same call may succeed later.
-    #[must_use]
-    pub fn is_transient(self) -> bool {
-        match self {
-            Self::NotConnected
-            | Self::Unreachable
-            | Self::TimedOut
-            | Self::Throttled
-            | Self::Faulted
-            | Self::Incomplete => true,
-            Self::Refused | Self::Malformed => false,
-        }
-    }
-
-    /// Whether the service may have done what it was asked to, though nobody was told.
-    #[must_use]
-    pub fn is_unknown(self) -> bool {
-        match self {
-            Self::Unreachable | Self::TimedOut | Self::Faulted | Self::Incomplete => true,
-            Self::NotConnected | Self::Throttled | Self::Refused | Self::Malformed => false,
-        }
-    }
-}
-
-/// The codes by which DynamoDB, SNS and Secrets Manager say "not now".
-const THROTTLES: [&str; 8] = [
-    "ProvisionedThroughputExceededException",
-    "RequestLimitExceeded",
-    "Throttled",
-    "ThrottledException",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-    "TransactionConflictException",
-];
-
-impl AwsError {
-    /// The code and the request id, as far as the service told them.
-    fn answered(&self) -> String {
-        let code = self.code.iter().map(|code| format!("code {code}"));
-        let id = self.aws_request_id.iter();
-        let id = id.map(|id| format!("AWS request id {id}"));
-        let told: Vec<_> = code.chain(id).collect();
-        if told.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", told.join(", "))
-        }
-    }
-
-    /// `operation` was given up.
-    pub(crate) fn timed_out(operation: &'static str) -> Self {
-        Self::without_answer(operation, AwsErrorKind::TimedOut)
-    }
-
-    /// `operation` succeeded by its status, but lacks what was asked for.
-    #[must_use]
-    pub fn incomplete(operation: &'static str) -> Self {
-        Self::without_answer(operation, AwsErrorKind::Incomplete)
-    }
-
-    /// `operation` could not be asked for.
-    pub(crate) fn malformed(operation: &'static str) -> Self {
-        Self::without_answer(operation, AwsErrorKind::Malformed)
-    }
-
-    fn without_answer(operation: &'static str, kind: AwsErrorKind) -> Self {
-        Self {
-            operation,
-            kind,
-            code: None,
-            aws_request_id: None,
-        }
-    }
-
-    /// The failure of `operation`, without the words of AWS's answer.
-    pub fn new<E: ProvideErrorMetadata>(
-        operation: &'static str,
-        error: &SdkError<E, HttpResponse>,
-    ) -> Self {
-        Self {
-            operation,
-            kind: kind(error),
-            code: error.code().map(ToOwned::to_owned),
-            aws_request_id: error.request_id().map(ToOwned::to_owned),
-        }
-    }
-}
-
-/// The kind of a failure.
-pub(crate) fn kind<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> AwsErrorKind {
-    match error {
-        SdkError::TimeoutError(_) => AwsErrorKind::TimedOut,
-        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-            Some(error) if is_not_connected(error) => AwsErrorKind::NotConnected,
-            Some(error) if error.is_timeout() => AwsErrorKind::TimedOut,
-            _ => AwsErrorKind::Unreachable,
-        },
-        SdkError::ServiceError(_) if error.code().is_some_and(|c| THROTTLES.contains(&c)) => {
-            AwsErrorKind::Throttled
-        }
-        SdkError::ServiceError(answer) => by_status(answer.raw()),
-        SdkError::ResponseError(answer) => by_status(answer.raw()),
-        _ => AwsErrorKind::Malformed,
-    }
-}
-
-fn by_status(answer: &HttpResponse) -> AwsErrorKind {
-    match answer.status().as_u16() {
-        200..300 => AwsErrorKind::Incomplete,
-        429 => AwsErrorKind::Throttled,
-        500.. => AwsErrorKind::Faulted,
-        _ => AwsErrorKind::Refused,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use data_encoding::HEXLOWER;
@@ -589,7 +429,7 @@ mod tests {
 
     #[test]
     fn the_roots_are_those_that_amazon_publishes() {
-        let pem = include_bytes!("amazon-roots.pem");
+        let pem = include_bytes!("aws/amazon-roots.pem");
         let fingerprints: Vec<_> = CertificateDer::pem_slice_iter(pem)
             .map(|root| HEXLOWER.encode(&Sha256::digest(root.unwrap())))
             .collect();
@@ -615,6 +455,6 @@ mod tests {
         ] {
             assert_eq!(Roots::parse(pem.as_bytes()).unwrap_err(), MalformedRoots);
         }
-        assert!(Roots::parse(include_bytes!("amazon-roots.pem")).is_ok());
+        assert!(Roots::parse(include_bytes!("aws/amazon-roots.pem")).is_ok());
     }
 }

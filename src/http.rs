@@ -3,7 +3,7 @@
 mod body;
 mod caller;
 mod endpoints;
-mod failure;
+mod error;
 mod observe;
 mod openapi;
 

@@ -16,15 +16,15 @@ use serde_json::value::RawValue;
 use tower::ServiceExt as _;
 use tracing::level_filters::LevelFilter;
 
+use crate::aws::key_set_reader::Secrets;
 use crate::aws::{self, Account, Roots};
 use crate::clock::Clock;
 use crate::config::{
     AccountConfig, Config as _, DirectoryConfig, RequestConfig, VerificationConfig,
 };
+use crate::domain::phone;
 use crate::http::{Names, RequestPowers, TemplatePowers, UNREADABLE, ValidatePowers};
-use crate::phone;
 use crate::request::StackLimits;
-use crate::secret::Secrets;
 use crate::store::Directory;
 
 /// Why a function could not start or had to stop.

@@ -1,6 +1,6 @@
 //! Twofa: a two-factor messaging API that a company runs in its own AWS account.
 //!
-//! One request on its way through the modules, each of which knows only those below it:
+//! One request on its way through the modules, each of which imports only from its own row and those below:
 //!
 //! | module | knows |
 //! |---|---|
@@ -8,27 +8,20 @@
 //! | [`http`] | paths, headers, bodies, status codes |
 //! | [`request`], [`validate`] | the two verbs and their outcomes |
 //! | [`store`] | every DynamoDB expression |
-//! | [`message_service`] | SNS |
-//! | [`aws`] | SDK clients, time-outs, retries, failures |
-//! | [`client`], [`template`], [`phone`], [`sms`], [`code`], [`secret`], [`verification`] | values that are valid by type |
-//! | [`clock`], [`entropy`], [`config`], [`telemetry`], [`metrics`] | time, randomness, environment, log, measurements |
+//! | [`aws`] | SDK clients, time-outs, retries, errors; SNS; the key set in Secrets Manager |
+//! | [`metrics`], [`telemetry`] | measurements and the log |
+//! | [`domain`] | values that are valid by type |
+//! | [`clock`], [`entropy`], [`config`] | time, randomness, environment |
 
 pub mod aws;
-pub mod client;
 pub mod clock;
-pub mod code;
 pub mod config;
+pub mod domain;
 pub mod entropy;
 pub mod http;
 pub mod lambda;
-pub mod message_service;
 pub mod metrics;
-pub mod phone;
 pub mod request;
-pub mod secret;
-pub mod sms;
 pub mod store;
 pub mod telemetry;
-pub mod template;
 pub mod validate;
-pub mod verification;

@@ -27,9 +27,8 @@ use metrique_writer_format_emf::{Emf, MetricDefinition, MetricDirective, NoMetri
 
 use tracing::Level;
 
-use crate::client::ClientId;
-use crate::phone::Country;
-use crate::verification::RequestId;
+use crate::domain::ids::{ClientId, RequestId};
+use crate::domain::phone::Country;
 
 /// The target of a call's line, by which a subscriber tells it from the others.
 pub const TARGET: &str = "metrics";

@@ -20,21 +20,23 @@ use serde::Serialize;
 use thiserror::Error;
 use utoipa::ToSchema;
 
-use crate::aws::{AwsError, BEGIN_TIMEOUT};
-use crate::client::{Client, ClientId};
+use crate::aws::BEGIN_TIMEOUT;
+use crate::aws::error::AwsError;
+use crate::aws::message_service::{MessageService, Published};
 use crate::clock::Timestamp;
+use crate::domain::client::Client;
+use crate::domain::digest::Digest;
+use crate::domain::ids::{ClientId, IdempotencyKey, RequestId, TemplateId};
+use crate::domain::key_set::{Secret, Seed};
+use crate::domain::message::{Sms, TooManyParts};
+use crate::domain::phone::{PhoneError, PhoneNumber};
+use crate::domain::template::{CODE, MissingParameters, Template};
 use crate::entropy::EntropyError;
-use crate::message_service::{MessageService, Published};
 use crate::metrics::{self, Limit, Step, timed};
-use crate::phone::{PhoneError, PhoneNumber};
-use crate::secret::{Digest, Secret, Seed};
-use crate::sms::{Sms, TooManyParts};
 use crate::store::{
     Account, Begun, Call, Cap, Charge, Keyed, Met, NewVerification, Progress, Taken, Undone,
     Verifications,
 };
-use crate::template::{CODE, MissingParameters, Template, TemplateId};
-use crate::verification::{IdempotencyKey, RequestId};
 
 /// The body of a call of `request`.
 #[derive(Debug, ToSchema)]

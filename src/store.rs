@@ -8,8 +8,9 @@
 //! | `usage` | caps, counts and balances |
 //! | `transaction` | how a transaction is tried until its outcome is known |
 //! | `directory` | clients and templates |
-//! | `change` | what operators change, and the records of it |
+//! | `change`, `audit` | what operators change, and the record of it |
 
+mod audit;
 mod begin;
 mod change;
 mod directory;
@@ -28,15 +29,16 @@ use aws_smithy_async::future::timeout::Timeout;
 use aws_smithy_async::rt::sleep::{AsyncSleep as _, SharedAsyncSleep};
 
 use crate::aws::{self, TRANSACTION_ATTEMPT_TIMEOUT};
-use crate::secret::Digest;
+use crate::domain::digest::Digest;
 
 use value::text;
 
-pub use begin::{Begun, Charge, Keyed, Met, NewVerification, Progress, Undone};
-pub use change::{Change, ChangeError, Changes, MAX_ITEMS, Record};
+pub use audit::Record;
+pub use begin::{Begun, Keyed, Met, NewVerification, Progress, Undone};
+pub use change::{Change, ChangeError, Changes, MAX_ITEMS};
 pub use directory::{Directory, DirectoryError, KEEP};
 pub use guess::Verdict;
-pub use recipients::RecipientState;
+pub use recipients::{Charge, RecipientState};
 pub use transaction::Call;
 pub use usage::{Account, Cap, Taken, UsageState};
 

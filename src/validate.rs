@@ -4,15 +4,15 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use utoipa::ToSchema;
 
-use crate::aws::AwsError;
-use crate::client::Client;
+use crate::aws::error::AwsError;
 use crate::clock::Timestamp;
-use crate::code::Guess;
+use crate::domain::client::Client;
+use crate::domain::code::Guess;
+use crate::domain::ids::{CallId, IdempotencyKey, RequestId};
+use crate::domain::key_set::Secret;
 use crate::entropy::EntropyError;
 use crate::metrics::{self, Step, timed};
-use crate::secret::Secret;
 use crate::store::{Verdict, Verifications};
-use crate::verification::{CallId, IdempotencyKey, RequestId};
 
 /// The body of a call of `validate`.
 #[derive(Debug, ToSchema)]

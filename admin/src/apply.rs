@@ -5,18 +5,21 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use twofa::client::{Client, ClientId, Countries, Profile, Version};
+use twofa::domain::client::{Client, Countries, Profile};
+use twofa::domain::ids::{ClientId, Version};
+use twofa::domain::template::TemplateFields;
 use twofa::store::MAX_ITEMS;
-use twofa::template::TemplateFields;
 
 use crate::cap::CarryOver;
-use crate::client::{check_limits, lock_warning};
+
 use crate::error::{Error, Faults};
 use crate::file::{self, ClientEntry, TemplateEntry};
 use crate::input;
 use crate::output::{Progress, Report};
 use crate::place::Place;
-use crate::settings::{self, Bound, Change, changes, changes_json, changes_lines};
+use crate::settings::{
+    self, Bound, Change, changes, changes_json, changes_lines, check_limits, lock_warning,
+};
 use crate::{template, text};
 
 /// Creates and changes clients and templates as a TOML file says

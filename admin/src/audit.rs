@@ -6,9 +6,10 @@ use twofa::clock::Timestamp;
 use twofa::store::Record;
 
 use crate::error::Error;
+use crate::input;
 use crate::moment::shown;
 use crate::output::Report;
-use crate::place::{Place, client_id};
+use crate::place::Place;
 
 /// Shows what operators changed, newest first: when, who, which command, and what it did
 ///
@@ -29,7 +30,7 @@ pub(crate) struct AuditCommand {
 impl AuditCommand {
     /// Carries it out.
     pub(crate) async fn run(self, place: &Place) -> Result<Report, Error> {
-        let client = self.client.as_deref().map(client_id).transpose()?;
+        let client = self.client.as_deref().map(input::client_id).transpose()?;
         let mut records = place.directory.records(client.as_ref()).await?;
         records.truncate(self.limit);
         let text = if records.is_empty() {

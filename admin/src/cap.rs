@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use thiserror::Error;
-use twofa::aws::AwsError;
-use twofa::client::ClientId;
 use twofa::clock::Clock;
+use twofa::domain::ids::ClientId;
 use twofa::store::KEEP;
 
-use crate::error::Error;
+use crate::error::{Error, Unfinished};
 use crate::output::{Progress, listed};
 use crate::place::Place;
 
@@ -23,17 +21,6 @@ const REACHES_ALL: Duration = KEEP.saturating_add(CALL);
 pub(crate) struct CarryOver {
     clients: Vec<ClientId>,
     is_new: bool,
-}
-
-/// A carry-over that did not come to its end.
-#[derive(Debug, Error)]
-pub(crate) enum Unfinished {
-    /// The operator ended it.
-    #[error("interrupted")]
-    Interrupted,
-    /// DynamoDB did not do it.
-    #[error(transparent)]
-    Aws(#[from] AwsError),
 }
 
 impl CarryOver {

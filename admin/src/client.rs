@@ -2,18 +2,21 @@
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use twofa::client::{Client, Countries, FEW_FAILURES, Limits, Profile, StoredKey};
 use twofa::clock::Timestamp;
+use twofa::domain::api_key::StoredKey;
+use twofa::domain::client::{Client, Countries, Profile};
+use twofa::domain::limits::Limits;
 use twofa::store::{Account, MAX_ITEMS, UsageState};
 
 use crate::cap::CarryOver;
-use crate::error::{Error, Faults, field_at};
+use crate::error::{Error, Faults};
+use crate::input;
 use crate::key::{self, NewKey};
 use crate::output::{Progress, Report, listed, pairs, table};
-use crate::place::{Place, client_id};
+use crate::place::Place;
 use crate::settings::{
-    Bound, Change, Field, SettingOptions, changes, changes_json, changes_lines, fields, own_name,
-    switch, switch_name, warnings, whole,
+    Bound, Change, Field, SettingOptions, changes, changes_json, changes_lines, check_limits,
+    fields, lock_warning, own_name, switch, switch_name, warnings, whole,
 };
 use crate::template;
 
@@ -153,7 +156,8 @@ async fn add(
     expires: Option<&str>,
     now: Timestamp,
 ) -> Result<Report, Error> {
-    let id = own_name(client_id(client)?).map_err(|error| Error::invalid("client", error))?;
+    let id =
+        own_name(input::client_id(client)?).map_err(|error| Error::invalid("client", error))?;
     let mut faults = Faults::default();
     let (settings, balance) = options.read(&mut faults);
     if options.countries.is_none() {
@@ -245,7 +249,7 @@ async fn list(place: &Place, now: Timestamp) -> Result<Report, Error> {
 }
 
 async fn show(place: &Place, client: &str, now: Timestamp) -> Result<Report, Error> {
-    let client = place.client(client).await?;
+    let client = input::client(place, client).await?;
     let usage = match place.verifications() {
         Ok(verifications) => {
             let account = Account::Client(&client.id);
@@ -281,7 +285,7 @@ async fn set(
     let mut faults = Faults::default();
     let (settings, new_balance) = options.read(&mut faults);
     faults.finish(())?;
-    let client = place.client(client).await?;
+    let client = input::client(place, client).await?;
     let mut carry_over = CarryOver::default();
     if let Some(Bound::At(_)) = settings.per_day {
         place.verifications()?;
@@ -317,7 +321,7 @@ async fn set(
 }
 
 async fn top_up(place: &Place, client: &str, parts: u32, now: Timestamp) -> Result<Report, Error> {
-    let client = place.client(client).await?;
+    let client = input::client(place, client).await?;
     if !client.profile.prepaid {
         return Err(Error::NoBalance(client.id));
     }
@@ -348,7 +352,7 @@ async fn remove(
     is_sure: bool,
     now: Timestamp,
 ) -> Result<Report, Error> {
-    let client = place.client(client).await?;
+    let client = input::client(place, client).await?;
     let keys = client.profile.api_keys.iter();
     let live: Vec<_> = keys
         .filter(|key| key.is_live(now))
@@ -450,7 +454,7 @@ async fn turn(
         turned.extend(faults.take("switch", switch(written)));
     }
     faults.finish(())?;
-    let client = place.client(client).await?;
+    let client = input::client(place, client).await?;
     let mut profile = client.profile.clone();
     for switch in turned {
         if off {
@@ -483,24 +487,6 @@ async fn turn(
     });
     let json = json!({ "id": client.id, "disabled": profile.disabled });
     Ok(Report::new(text, json).warn(warning))
-}
-
-/// Notes what is wrong with the limits of a client whose templates allow so many guesses.
-pub(crate) fn check_limits(profile: &Profile, max_attempts: u8, path: &str, faults: &mut Faults) {
-    if let Err(error) = profile.limits.check(max_attempts) {
-        faults.note(field_at(path, error.field()), error);
-    }
-}
-
-/// Warns where few wrong guesses in a row lock a recipient of a client whose templates allow so many.
-pub(crate) fn lock_warning(limits: &Limits, max_attempts: u8) -> Option<String> {
-    let failures = limits.failures_that_lock(max_attempts);
-    (failures < FEW_FAILURES).then(|| {
-        format!(
-            "{failures} wrong guesses in a row lock a recipient: max_failures less the guesses that \
-             the windows let be open at once, at {max_attempts} for each code"
-        )
-    })
 }
 
 /// A client for scripts: neither keys nor their digests, nor whose the test numbers are.
@@ -537,7 +523,10 @@ fn countries(countries: &Countries) -> String {
         Countries::All => "*".to_owned(),
         Countries::Only(listed) if listed.len() > 5 => format!("{} countries", listed.len()),
         Countries::Only(listed) => {
-            let codes: Vec<_> = listed.iter().map(twofa::phone::Country::as_str).collect();
+            let codes: Vec<_> = listed
+                .iter()
+                .map(twofa::domain::phone::Country::as_str)
+                .collect();
             codes.join(",")
         }
     }

@@ -6,9 +6,9 @@ use std::fmt::Display;
 use aws_sdk_dynamodb::types::TableStatus;
 use clap::Args;
 use serde_json::{Value, json};
-use twofa::aws::AwsError;
+use twofa::aws::error::AwsError;
 use twofa::clock::Timestamp;
-use twofa::template::Sender;
+use twofa::domain::template::Sender;
 
 use crate::error::Error;
 use crate::output::{Report, table};

@@ -5,16 +5,15 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use aws_credential_types::provider::error::CredentialsError;
 use serde_json::{Value, json};
 use thiserror::Error;
-use twofa::aws::{AwsError, AwsErrorKind};
-use twofa::client::{ClientId, MAX_KEYS};
+use twofa::aws::error::{AwsError, AwsErrorKind};
+use twofa::aws::key_set_reader::SecretError;
+use twofa::domain::api_key::MAX_KEYS;
+use twofa::domain::ids::ClientId;
 use twofa::entropy::EntropyError;
-use twofa::secret::SecretError;
 use twofa::store::{ChangeError, DirectoryError};
-
-use crate::cap::Unfinished;
-use crate::place::PlaceError;
 
 /// One field that is not valid, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +94,75 @@ impl fmt::Display for Faults {
         }
         Ok(())
     }
+}
+
+/// It is not known where to work, or it cannot be found out.
+#[derive(Debug, Error)]
+pub(crate) enum PlaceError {
+    /// Nothing was said.
+    #[error(
+        "say where: --local, --stack NAME, or --directory-table TABLE; or set TWOFA_STACK or TWOFA_LOCAL"
+    )]
+    Nowhere,
+    /// Too much was said.
+    #[error("--local, --stack and --directory-table exclude each other: say one")]
+    Mixed,
+    /// An option that says nothing where the others point.
+    #[error("{0} is not for this place")]
+    Idle(&'static str),
+    /// An endpoint that is not a laptop's.
+    #[error("{0}: with --local it must be http://HOST:PORT, and not of AWS")]
+    Endpoint(&'static str),
+    /// The command needs more than it was given.
+    #[error("this command needs {0} too (or --stack, or --local)")]
+    Needs(&'static str),
+    /// There is no such stack.
+    #[error("there is no stack {0} in that account and region")]
+    NoStack(String),
+    /// It is another product's.
+    #[error("the stack {stack} has no output {output}: is it Twofa's?")]
+    NoOutput {
+        /// Its name.
+        stack: String,
+        /// What it does not tell.
+        output: &'static str,
+    },
+    /// CloudFormation did not answer.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// Nobody signed in.
+    #[error("there are no AWS credentials that work; sign in, or see --profile")]
+    Credentials(#[from] CredentialsError),
+    /// No region.
+    #[error("there is no AWS region; set --region or AWS_REGION")]
+    Region,
+}
+
+impl PlaceError {
+    /// Whether the command line is at fault.
+    pub(crate) fn is_usage(&self) -> bool {
+        match self {
+            Self::Nowhere | Self::Mixed | Self::Idle(_) | Self::Endpoint(_) | Self::Needs(_) => {
+                true
+            }
+            Self::NoStack(_)
+            | Self::NoOutput { .. }
+            | Self::Aws(_)
+            | Self::Credentials(_)
+            | Self::Region => false,
+        }
+    }
+}
+
+/// A carry-over that did not come to its end.
+#[derive(Debug, Error)]
+pub(crate) enum Unfinished {
+    /// The operator ended it.
+    #[error("interrupted")]
+    Interrupted,
+    /// DynamoDB did not do it.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
 }
 
 /// A command that was not carried out.

@@ -3,9 +3,10 @@
 use clap::Args;
 use serde_json::Value as Json;
 use toml::{Table, Value};
-use twofa::client::Client;
+use twofa::domain::client::Client;
 
 use crate::error::Error;
+use crate::input;
 use crate::key;
 use crate::output::Report;
 use crate::place::Place;
@@ -38,7 +39,7 @@ impl ExportCommand {
             }
         }
         for written in &self.clients {
-            let client = place.client(written).await?;
+            let client = input::client(place, written).await?;
             clients.insert(client.id.to_string(), Value::Table(entry(&client)));
         }
         let mut file = Table::new();

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
-use twofa::client::{ClientId, KeyDigest, MAX_KEYS, StoredKey, Window};
 use twofa::clock::Timestamp;
-use twofa::template::TemplateId;
+use twofa::domain::api_key::{KeyDigest, MAX_KEYS, StoredKey};
+use twofa::domain::ids::{ClientId, TemplateId};
+use twofa::domain::limits::Window;
 
 use crate::error::{Error, Fault, Faults};
 use crate::input;

@@ -1,14 +1,17 @@
-//! What is read beside the command line: standard input, files, and numbers that are better kept out
-//! of a shell's history.
+//! What a command is told: standard input, files, numbers that are better kept out of a shell's history,
+//! and the clients that are named.
 
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 
 use clap::Args;
-use twofa::phone::PhoneNumber;
+use twofa::domain::client::Client;
+use twofa::domain::ids::ClientId;
+use twofa::domain::phone::PhoneNumber;
 
 use crate::error::Error;
+use crate::place::Place;
 
 /// What stands for standard input.
 const STDIN: &str = "-";
@@ -71,4 +74,16 @@ pub(crate) fn masked(number: &PhoneNumber) -> String {
     let digits = number.expose();
     let (start, end) = (digits.get(..3), digits.get(digits.len() - 2..));
     format!("{}…{}", start.unwrap_or_default(), end.unwrap_or_default())
+}
+
+/// The client that is called `written`, as it is now.
+pub(crate) async fn client(place: &Place, written: &str) -> Result<Client, Error> {
+    let id = client_id(written)?;
+    let client = place.directory.query(&id).await?;
+    client.ok_or(Error::NoClient(id))
+}
+
+/// Reads a client's name. It is not repeated when it is none: it may be a key in the wrong place.
+pub(crate) fn client_id(written: &str) -> Result<ClientId, Error> {
+    ClientId::parse(written).map_err(|error| Error::invalid("client", error))
 }

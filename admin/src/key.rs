@@ -2,11 +2,13 @@
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use twofa::client::{ApiKey, ClientId, KEY_ID_LENGTH, MAX_KEYS, StoredKey};
 use twofa::clock::Timestamp;
+use twofa::domain::api_key::{ApiKey, KEY_ID_LENGTH, MAX_KEYS, StoredKey};
+use twofa::domain::ids::ClientId;
 use twofa::entropy::EntropyError;
 
 use crate::error::{Error, Faults};
+use crate::input;
 use crate::moment;
 use crate::output::{Report, table};
 use crate::place::Place;
@@ -111,7 +113,7 @@ async fn add(
     let mut faults = Faults::default();
     let expires_at = expiry(expires, now, &mut faults);
     faults.finish(())?;
-    let client = place.client(client).await?;
+    let client = input::client(place, client).await?;
     let mut profile = client.profile;
     // Keys that have expired only take room.
     profile.api_keys.retain(|key| key.is_live(now));
@@ -151,7 +153,7 @@ async fn revoke(
         return Err(Error::invalid("key_id", problem));
     }
     let prefix = written.to_ascii_lowercase();
-    let client = place.client(client).await?;
+    let client = input::client(place, client).await?;
     let mut profile = client.profile;
     let (revoked, kept): (Vec<_>, Vec<_>) = profile
         .api_keys

@@ -15,15 +15,16 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 use http::Uri;
 use std::sync::Arc;
-use thiserror::Error;
 use tokio::sync::OnceCell;
-use twofa::aws::{AwsError, Roots, http_client};
-use twofa::client::{Client, ClientId, Version};
+use twofa::aws::error::AwsError;
+use twofa::aws::key_set_reader::Secrets;
+use twofa::aws::{Roots, http_client};
 use twofa::clock::{Clock, Timestamp};
-use twofa::secret::{Secret, Secrets};
+use twofa::domain::ids::{ClientId, Version};
+use twofa::domain::key_set::Secret;
 use twofa::store::{Change, ChangeError, Changes, Directory, Record, Verifications};
 
-use crate::error::Error;
+use crate::error::{Error, PlaceError};
 
 /// The tables' and the secret's names on the laptop: their logical ids in `template.yaml`.
 const LAPTOP: [&str; 3] = ["DirectoryTable", "VerificationsTable", "Secret"];
@@ -77,64 +78,6 @@ pub(crate) struct PlaceOptions {
         env = "TWOFA_SNS_ENDPOINT"
     )]
     sns_endpoint: Option<String>,
-}
-
-/// It is not known where to work, or it cannot be found out.
-#[derive(Debug, Error)]
-pub(crate) enum PlaceError {
-    /// Nothing was said.
-    #[error(
-        "say where: --local, --stack NAME, or --directory-table TABLE; or set TWOFA_STACK or TWOFA_LOCAL"
-    )]
-    Nowhere,
-    /// Too much was said.
-    #[error("--local, --stack and --directory-table exclude each other: say one")]
-    Mixed,
-    /// An option that says nothing where the others point.
-    #[error("{0} is not for this place")]
-    Idle(&'static str),
-    /// An endpoint that is not a laptop's.
-    #[error("{0}: with --local it must be http://HOST:PORT, and not of AWS")]
-    Endpoint(&'static str),
-    /// The command needs more than it was given.
-    #[error("this command needs {0} too (or --stack, or --local)")]
-    Needs(&'static str),
-    /// There is no such stack.
-    #[error("there is no stack {0} in that account and region")]
-    NoStack(String),
-    /// It is another product's.
-    #[error("the stack {stack} has no output {output}: is it Twofa's?")]
-    NoOutput {
-        /// Its name.
-        stack: String,
-        /// What it does not tell.
-        output: &'static str,
-    },
-    /// CloudFormation did not answer.
-    #[error(transparent)]
-    Aws(#[from] AwsError),
-    /// Nobody signed in.
-    #[error("there are no AWS credentials that work; sign in, or see --profile")]
-    Credentials(#[from] CredentialsError),
-    /// No region.
-    #[error("there is no AWS region; set --region or AWS_REGION")]
-    Region,
-}
-
-impl PlaceError {
-    /// Whether the command line is at fault.
-    pub(crate) fn is_usage(&self) -> bool {
-        match self {
-            Self::Nowhere | Self::Mixed | Self::Idle(_) | Self::Endpoint(_) | Self::Needs(_) => {
-                true
-            }
-            Self::NoStack(_)
-            | Self::NoOutput { .. }
-            | Self::Aws(_)
-            | Self::Credentials(_)
-            | Self::Region => false,
-        }
-    }
 }
 
 /// What the commands work on.
@@ -470,16 +413,4 @@ impl Place {
         let secrets = self.secrets.as_ref().ok_or(needed)?;
         Ok(secrets.get(now).await?)
     }
-
-    /// The client that is called `written`, as it is now.
-    pub(crate) async fn client(&self, written: &str) -> Result<Client, Error> {
-        let id = client_id(written)?;
-        let client = self.directory.query(&id).await?;
-        client.ok_or(Error::NoClient(id))
-    }
-}
-
-/// Reads a client's name. It is not repeated when it is none: it may be a key in the wrong place.
-pub(crate) fn client_id(written: &str) -> Result<ClientId, Error> {
-    ClientId::parse(written).map_err(|error| Error::invalid("client", error))
 }

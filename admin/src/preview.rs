@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use serde_json::json;
-use twofa::sms::Encoding;
-use twofa::template::{CODE, CODE_LENGTH, DEFAULT_CODE_LENGTH, TemplateText};
+use twofa::domain::code::CODE_LENGTH;
+use twofa::domain::message::Encoding;
+use twofa::domain::template::{CODE, DEFAULT_CODE_LENGTH, TemplateText};
 
 use crate::error::{Error, Faults};
 use crate::input;
@@ -58,7 +59,7 @@ impl PreviewCommand {
                 (input::or_stdin(&text)?, length, None)
             }
             (Some(client), Some(template), None) => {
-                let client = place.open().await?.client(&client).await?;
+                let client = input::client(&place.open().await?, &client).await?;
                 let template = template::find(&client, &template)?;
                 let text = template.text.as_str().to_owned();
                 let sender = text::sender_warning(&template.from);

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
-use twofa::client::{Client, Window};
 use twofa::clock::Timestamp;
-use twofa::phone::PhoneNumber;
-use twofa::secret::Digest;
+use twofa::domain::client::Client;
+use twofa::domain::digest::Digest;
+use twofa::domain::limits::Window;
+use twofa::domain::phone::PhoneNumber;
 use twofa::store::RecipientState;
 
 use crate::error::Error;
-use crate::input::{RecipientOptions, masked};
+use crate::input::{self, RecipientOptions, masked};
 use crate::moment::{shown, shown_ceil};
 use crate::output::{Report, pairs};
 use crate::place::Place;
@@ -74,7 +75,7 @@ impl Known {
         now: Timestamp,
     ) -> Result<Self, Error> {
         let number = options.number()?;
-        let client = place.client(&options.client).await?;
+        let client = input::client(place, &options.client).await?;
         let secret = place.secret(now).await?;
         let recipient = secret.recipient_digest(&client.id, &number);
         let state = place.verifications()?.read_recipient(recipient).await?;

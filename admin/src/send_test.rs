@@ -2,11 +2,11 @@
 
 use clap::Args;
 use serde_json::json;
-use twofa::message_service::{MessageService, Published};
-use twofa::sms::Sms;
+use twofa::aws::message_service::{MessageService, Published};
+use twofa::domain::message::Sms;
 
 use crate::error::{Error, Faults};
-use crate::input::{RecipientOptions, masked};
+use crate::input::{self, RecipientOptions, masked};
 use crate::output::Report;
 use crate::place::Place;
 use crate::preview::{fill, parameters};
@@ -38,7 +38,7 @@ impl SendTestCommand {
         let mut faults = Faults::default();
         let parameters = parameters(&self.parameters, &mut faults);
         let number = self.recipient.number()?;
-        let client = place.client(&self.recipient.client).await?;
+        let client = input::client(place, &self.recipient.client).await?;
         let template = template::find(&client, &self.template)?;
         let length = template.code_length;
         let text = fill(&template.text, length, &parameters, &mut faults)?;

@@ -8,10 +8,12 @@ use clap::Args;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use thiserror::Error;
-use twofa::client::{ClientId, Countries, Limits, Profile, Switch, Window};
-use twofa::phone::{Country, CountryError, NumberType};
+use twofa::domain::client::{Countries, Profile, Switch};
+use twofa::domain::ids::ClientId;
+use twofa::domain::limits::{FEW_FAILURES, Limits, Window};
+use twofa::domain::phone::{Country, CountryError, NumberType};
 
-use crate::error::Faults;
+use crate::error::{Faults, field_at};
 use crate::output::listed;
 
 /// The longest name of a client or template, in characters.
@@ -565,4 +567,22 @@ pub(crate) fn changes_lines(changes: &[Change], indent: &str) -> Vec<String> {
 /// A text in one line of a table.
 pub(crate) fn one_line(text: &str) -> String {
     text.replace('\n', "↵")
+}
+
+/// Notes what is wrong with the limits of a client whose templates allow so many guesses.
+pub(crate) fn check_limits(profile: &Profile, max_attempts: u8, path: &str, faults: &mut Faults) {
+    if let Err(error) = profile.limits.check(max_attempts) {
+        faults.note(field_at(path, error.field()), error);
+    }
+}
+
+/// Warns where few wrong guesses in a row lock a recipient of a client whose templates allow so many.
+pub(crate) fn lock_warning(limits: &Limits, max_attempts: u8) -> Option<String> {
+    let failures = limits.failures_that_lock(max_attempts);
+    (failures < FEW_FAILURES).then(|| {
+        format!(
+            "{failures} wrong guesses in a row lock a recipient: max_failures less the guesses that \
+             the windows let be open at once, at {max_attempts} for each code"
+        )
+    })
 }

@@ -6,19 +6,22 @@ use std::ops::RangeInclusive;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use twofa::client::{Client, ClientId};
-use twofa::template::{
-    CODE_LENGTH, DEFAULT_CODE_LENGTH, DEFAULT_MAX_ATTEMPTS, DEFAULT_TTL, MAX_ATTEMPTS, TTL_SECONDS,
-    Template, TemplateErrors, TemplateFields, TemplateId, TemplateText,
+use twofa::domain::client::Client;
+use twofa::domain::code::CODE_LENGTH;
+use twofa::domain::ids::{ClientId, TemplateId};
+use twofa::domain::template::{
+    DEFAULT_CODE_LENGTH, DEFAULT_MAX_ATTEMPTS, DEFAULT_TTL, MAX_ATTEMPTS, TTL_SECONDS, Template,
+    TemplateErrors, TemplateFields, TemplateText,
 };
 use uuid::Uuid;
 
-use crate::client::{check_limits, lock_warning};
 use crate::error::{Error, Faults, field_at};
 use crate::input;
 use crate::output::{Report, pairs, table};
 use crate::place::Place;
-use crate::settings::{self, Change, Field, changes, changes_json, changes_lines, one_line};
+use crate::settings::{
+    self, Change, Field, changes, changes_json, changes_lines, check_limits, lock_warning, one_line,
+};
 use crate::text;
 
 /// Adds, shows and changes templates
@@ -137,13 +140,13 @@ impl TemplateCommand {
                 id,
             } => add(place, &client, &name, fields, id.as_deref()).await,
             Self::List { client } => {
-                let client = place.client(&client).await?;
+                let client = input::client(place, &client).await?;
                 let all: Vec<_> = client.templates.iter().map(describe).collect();
                 let json = json!({ "client": client.id, "templates": all });
                 Ok(Report::new(table_of(&client.templates), json))
             }
             Self::Show { client, template } => {
-                let client = place.client(&client).await?;
+                let client = input::client(place, &client).await?;
                 let template = find(&client, &template)?;
                 let stored = stored_fields(template);
                 let mut rows = vec![("id", template.id.to_string())];
@@ -158,7 +161,7 @@ impl TemplateCommand {
                 fields,
             } => set(place, &client, &template, name.as_deref(), fields).await,
             Self::Remove { client, template } => {
-                let client = place.client(&client).await?;
+                let client = input::client(place, &client).await?;
                 let template = find(&client, &template)?;
                 let details = vec![format!("template {} ({})", template.name, template.id)];
                 let draft = place.draft(&client.id, "template remove", details).await?;
@@ -194,13 +197,13 @@ async fn add(
     let name = faults.take("name", settings::name(name));
     let given = id.map(|id| TemplateId::parse(id).ok_or("must be a UUID"));
     let given = given.and_then(|id| faults.take("id", id));
-    let id = crate::place::client_id(client)?;
+    let id = input::client_id(client)?;
     let (name, given) = faults.finish((name.unwrap_or_default(), given))?;
     let Some(template_id) = given.or_else(|| stable_id(&id, &name)) else {
         return Err(Error::invalid("id", "must be a UUID"));
     };
     let fields = options.applied_to(TemplateFields::new(template_id, &name, "", ""))?;
-    let client = place.client(client).await?;
+    let client = input::client(place, client).await?;
     let taken = |template: &&Template| template.id == template_id || template.name == name;
     if client.templates.iter().any(|template| taken(&template)) {
         return Err(Error::TemplateExists {
@@ -240,7 +243,7 @@ async fn set(
 ) -> Result<Report, Error> {
     let name = name.map(settings::name).transpose();
     let name = name.map_err(|error| Error::invalid("name", error))?;
-    let client = place.client(client).await?;
+    let client = input::client(place, client).await?;
     let template = find(&client, template)?;
     let old = stored_fields(template);
     let renamed = TemplateFields {

@@ -3,10 +3,10 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 use twofa::clock::Timestamp;
-use twofa::template::CODE_LENGTH;
+use twofa::domain::code::CODE_LENGTH;
 
 use crate::error::Error;
-use crate::input::{RecipientOptions, masked};
+use crate::input::{self, RecipientOptions, masked};
 use crate::output::Report;
 use crate::place::Place;
 
@@ -51,7 +51,7 @@ impl TestNumberCommand {
             Self::Add(options) => add(place, &options, now).await,
             Self::Remove(options) => remove(place, &options, now).await,
             Self::Count(options) => {
-                let client = place.client(&options.client).await?;
+                let client = input::client(place, &options.client).await?;
                 let count = client.profile.test_recipients.len();
                 let text = format!("test numbers of the client {}: {count}", client.id);
                 let json = json!({ "client": client.id, "test_numbers": count });
@@ -63,7 +63,7 @@ impl TestNumberCommand {
 
 async fn add(place: &Place, options: &RecipientOptions, now: Timestamp) -> Result<Report, Error> {
     let number = options.number()?;
-    let client = place.client(&options.client).await?;
+    let client = input::client(place, &options.client).await?;
     let secret = place.secret(now).await?;
     let digest = secret.recipient_digest(&client.id, &number).encode();
     let mut profile = client.profile;
@@ -94,7 +94,7 @@ async fn remove(
     now: Timestamp,
 ) -> Result<Report, Error> {
     let number = options.number()?;
-    let client = place.client(&options.client).await?;
+    let client = input::client(place, &options.client).await?;
     let secret = place.secret(now).await?;
     let digest = secret.recipient_digest(&client.id, &number).encode();
     let number = masked(&number);

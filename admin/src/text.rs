@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
-use twofa::code::Code;
+use twofa::domain::code::Code;
+use twofa::domain::message::{Encoding, Sms, TooManyParts};
+use twofa::domain::template::{Sender, Template, TemplateFields, TemplateText, TextError};
 use twofa::entropy::EntropyError;
-use twofa::sms::{Encoding, Sms, TooManyParts};
-use twofa::template::{Sender, Template, TemplateFields, TemplateText, TextError};
 
 /// The digits that NIST SP 800-63B-4 §3.1.3.2 asks of a code.
 const LEAST_DIGITS: u8 = 6;

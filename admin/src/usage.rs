@@ -7,6 +7,7 @@ use twofa::store::{Account, UsageState};
 
 use crate::client::balance;
 use crate::error::Error;
+use crate::input;
 use crate::moment::shown_day;
 use crate::output::{Report, table};
 use crate::place::Place;
@@ -31,7 +32,7 @@ impl UsageCommand {
         let verifications = place.verifications()?;
         let mut clients = Vec::new();
         match &self.client {
-            Some(client) => clients.push(place.client(client).await?),
+            Some(client) => clients.push(input::client(place, client).await?),
             None => {
                 for id in place.directory.clients().await? {
                     clients.extend(place.directory.query(&id).await?);

@@ -18,8 +18,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
-use twofa::client::ClientId;
 use twofa::clock::Clock;
+use twofa::domain::ids::ClientId;
 use twofa::http::all_endpoints;
 use twofa::request::StackLimits;
 use twofa::store::Directory;
@@ -381,7 +381,7 @@ async fn a_key_is_shown_once_and_then_by_its_id() {
         .run(&["client", "add", "shop", "--countries", "*", "--with-key"])
         .await;
     let word = shown.out.split_whitespace().find(|w| w.starts_with("2fa_"));
-    let key = twofa::client::ApiKey::parse(word.unwrap()).unwrap();
+    let key = twofa::domain::api_key::ApiKey::parse(word.unwrap()).unwrap();
     let digest = String::from(key.digest());
     // That no key is in what these say is checked at every run.
     let listed = laptop.run(&["client", "show", "shop"]).await;

@@ -11,11 +11,11 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 use twofa::clock::Clock;
+use twofa::domain::ids::RequestId;
+use twofa::domain::phone;
 use twofa::entropy;
 use twofa::http::{RequestPowers, SourceAddress, all_endpoints};
-use twofa::phone;
 use twofa::request::StackLimits;
-use twofa::verification::RequestId;
 use twofa_local::cloud::{self, VERIFICATIONS_TABLE};
 
 use crate::stage::{self, Failed, Sent, TEMPLATE};

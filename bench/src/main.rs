@@ -157,7 +157,7 @@ async fn backends(rows: usize, clients: usize, codes: Option<&Path>) -> Result<(
 async fn api(services: Services) -> Result<(), Failed> {
     twofa::lambda::log_to_stdout(LevelFilter::INFO);
     let powers = cloud::powers(services.dynamodb, services.sns, Clock::System);
-    twofa::phone::open_metadata();
+    twofa::domain::phone::open_metadata();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     say(&json!({ "api": listener.local_addr()? }).to_string());
     cloud::serve(listener, all_endpoints(powers)).await;

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use clap::ValueEnum;
-use twofa::client::{ApiKey, ClientId};
-use twofa::code::{Code, Guess};
-use twofa::phone::{self, PhoneNumber};
-use twofa::secret::{Digest, Secret};
-use twofa::sms::Sms;
-use twofa::template::TemplateText;
-use twofa::verification::RequestId;
+use twofa::domain::api_key::ApiKey;
+use twofa::domain::code::{Code, Guess};
+use twofa::domain::digest::Digest;
+use twofa::domain::ids::{ClientId, RequestId};
+use twofa::domain::key_set::Secret;
+use twofa::domain::message::Sms;
+use twofa::domain::phone;
+use twofa::domain::phone::PhoneNumber;
+use twofa::domain::template::TemplateText;
 
 use crate::stage::{self, Failed};
 

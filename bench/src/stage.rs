@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use dynoxide::actions::get_item::GetItemRequest;
 use dynoxide::{AttributeValue, ImportOptions, Item};
-use twofa::client::{ApiKey, ClientId, Countries, Limits, Profile, StoredKey};
 use twofa::clock::Clock;
+use twofa::domain::api_key::{ApiKey, StoredKey};
+use twofa::domain::client::{Countries, Profile};
+use twofa::domain::ids::{ClientId, RequestId, TemplateId};
+use twofa::domain::key_set::Seed;
+use twofa::domain::limits::Limits;
+use twofa::domain::template::TemplateFields;
 use twofa::http::RequestPowers;
-use twofa::secret::Seed;
 use twofa::store::{Begun, Call, Charge, NewVerification};
-use twofa::template::{TemplateFields, TemplateId};
-use twofa::verification::RequestId;
 use twofa_local::cloud::{self, Backends, Storage, VERIFICATIONS_TABLE};
 use twofa_local::guard::Guard;
 

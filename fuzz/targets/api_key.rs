@@ -1,7 +1,8 @@
 //! API keys, and the names of clients in them.
 
 use super::text;
-use twofa::client::{ApiKey, ClientId, KeyDigest};
+use twofa::domain::api_key::{ApiKey, KeyDigest};
+use twofa::domain::ids::ClientId;
 
 pub fn check(bytes: &[u8]) {
     let written = text(bytes);

@@ -5,7 +5,7 @@ use axum::body::{Body, to_bytes};
 use http::Request;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use twofa::phone::PhoneNumber;
+use twofa::domain::phone::PhoneNumber;
 use twofa_local::aws::{Services, endpoint};
 use twofa_local::inbox::Inbox;
 use twofa_local::vault::Vault;

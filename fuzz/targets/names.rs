@@ -1,12 +1,11 @@
 //! What else callers and operators name things by: idempotency keys, requests, templates, senders,
 //! guesses, seeds.
 
-use twofa::client::ClientId;
-use twofa::code::Guess;
-use twofa::phone::Country;
-use twofa::secret::{Secret, Seed};
-use twofa::template::{Sender, TemplateId};
-use twofa::verification::{IdempotencyKey, RequestId};
+use twofa::domain::code::Guess;
+use twofa::domain::ids::{ClientId, IdempotencyKey, RequestId, TemplateId};
+use twofa::domain::key_set::{Secret, Seed};
+use twofa::domain::phone::Country;
+use twofa::domain::template::Sender;
 
 pub fn check(bytes: &[u8]) {
     let fits = (1..=255).contains(&bytes.len()) && bytes.iter().all(|b| (b'!'..=b'~').contains(b));

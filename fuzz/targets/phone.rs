@@ -1,7 +1,7 @@
 //! Numbers as callers write them.
 
 use super::text;
-use twofa::phone::{Country, PhoneError, PhoneNumber};
+use twofa::domain::phone::{Country, PhoneError, PhoneNumber};
 
 pub fn check(bytes: &[u8]) {
     let written = text(bytes);

@@ -1,9 +1,9 @@
 //! Bodies of `request`.
 
 use serde_json::{Map, Value};
-use twofa::phone::{NumberType, PhoneError, PhoneNumber};
+use twofa::domain::ids::TemplateId;
+use twofa::domain::phone::{NumberType, PhoneError, PhoneNumber};
 use twofa::request::Rejection;
-use twofa::template::TemplateId;
 use super::functions::{Answer, not_strings, post};
 use twofa_local::demo;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use twofa::clock::Timestamp;
-use twofa::secret::{RotateError, Secret};
+use twofa::domain::key_set::{RotateError, Secret};
 
 const DAY: Duration = Duration::from_hours(24);
 

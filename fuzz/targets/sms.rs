@@ -1,6 +1,6 @@
 //! Texts, and how the network cuts them into parts.
 
-use twofa::sms::{Encoding, MAX_PARTS, Sms};
+use twofa::domain::message::{Encoding, MAX_PARTS, Sms};
 
 /// The text of each part, cut between words as SNS cuts. A word that no part holds is cut as 3GPP TS 23.040
 /// §9.2.3.24.1 says: an escape or a surrogate is never parted from what follows it.

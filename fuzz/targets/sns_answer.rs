@@ -7,11 +7,11 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use twofa::aws::AwsErrorKind;
-use twofa::message_service::{MessageService, Published};
-use twofa::phone::PhoneNumber;
-use twofa::sms::Sms;
-use twofa::template::Sender;
+use twofa::aws::error::AwsErrorKind;
+use twofa::aws::message_service::{MessageService, Published};
+use twofa::domain::message::Sms;
+use twofa::domain::phone::PhoneNumber;
+use twofa::domain::template::Sender;
 
 use super::functions::{answered, run, sdk_config};
 

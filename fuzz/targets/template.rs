@@ -4,8 +4,8 @@ use super::text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use twofa::code::Code;
-use twofa::template::{TemplateText, TextError};
+use twofa::domain::code::Code;
+use twofa::domain::template::{TemplateText, TextError};
 
 /// Ten digits that no input happens to hold.
 static OURS: LazyLock<Code> = LazyLock::new(|| Code::random(10).unwrap());

@@ -10,8 +10,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use twofa::phone::PhoneNumber;
-use twofa::sms::Sms;
+use twofa::domain::message::Sms;
+use twofa::domain::phone::PhoneNumber;
 use uuid::Uuid;
 
 use crate::inbox::{Fault, Inbox};

@@ -17,10 +17,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use twofa::aws::{Account, Roots};
 use twofa::clock::Clock;
+use twofa::domain::key_set::{MalformedSecret, Secret};
 use twofa::entropy::{self, EntropyError};
 use twofa::http::{Names, RequestPowers, SourceAddress, ValidatePowers, all_endpoints};
 use twofa::request::StackLimits;
-use twofa::secret::{MalformedSecret, Secret};
 
 use crate::aws::Services;
 use crate::demo::{self, DemoError};

@@ -2,11 +2,12 @@
 //! this laptop.
 
 use thiserror::Error;
-use twofa::client::{
-    ApiKey, ClientId, ClientIdError, Countries, Limits, Profile, StoredKey, Window,
-};
+use twofa::domain::api_key::{ApiKey, StoredKey};
+use twofa::domain::client::{Countries, Profile};
+use twofa::domain::ids::{ClientId, ClientIdError, TemplateId};
+use twofa::domain::limits::{Limits, Window};
+use twofa::domain::template::TemplateFields;
 use twofa::store::{Directory, DirectoryError};
-use twofa::template::{TemplateFields, TemplateId};
 
 /// The API key of the client `demo`.
 pub const API_KEY: &str = "2fa_demo_LaptopOnlyLaptopOnlyLaptopOnlyLaptopOnly123";

@@ -8,8 +8,8 @@ use jiff::{Timestamp, Unit};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use twofa::phone::PhoneNumber;
-use twofa::sms::{Encoding, Sms};
+use twofa::domain::message::{Encoding, Sms};
+use twofa::domain::phone::PhoneNumber;
 use uuid::Uuid;
 
 /// How many messages are kept; the oldest go first.

@@ -17,9 +17,9 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt as _};
-use twofa::client::Limits;
 use twofa::clock::Clock;
-use twofa::phone::PhoneNumber;
+use twofa::domain::limits::Limits;
+use twofa::domain::phone::PhoneNumber;
 
 use crate::demo;
 use crate::inbox::{Fault, Inbox, Message};

@@ -10,11 +10,11 @@ use http::header::CONTENT_TYPE;
 use http_body_util::LengthLimitError;
 use serde_json::value::RawValue;
 
+use crate::domain::template::CODE;
 use crate::request::SendCodeRequest;
-use crate::template::CODE;
 use crate::validate::CheckCodeRequest;
 
-use super::failure::{Failure, FieldError};
+use super::error::{Failure, FieldError};
 
 /// The most bytes that a body may have.
 const MAX_BODY: usize = 16 * 1024;

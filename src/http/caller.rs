@@ -11,13 +11,14 @@ use http::request::Parts;
 use lambda_http::RequestExt as _;
 use lambda_http::request::RequestContext;
 
-use crate::client::{ApiKey, Client};
 use crate::clock::{Clock, Timestamp};
+use crate::domain::api_key::ApiKey;
+use crate::domain::client::Client;
+use crate::domain::ids::{IdempotencyKey, IdempotencyKeyError};
 use crate::metrics;
 use crate::store::Directory;
-use crate::verification::{IdempotencyKey, IdempotencyKeyError};
 
-use super::failure::{Denial, Failure, FieldError};
+use super::error::{Denial, Failure, FieldError};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 

@@ -12,21 +12,22 @@ use lambda_http::request::RequestContext;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::aws::key_set_reader::Secrets;
+use crate::aws::message_service::{MessageService, Published};
 use crate::clock::Clock;
-use crate::message_service::{MessageService, Published};
+use crate::domain::ids::{RequestId, TemplateId};
+use crate::domain::template::Template;
 use crate::metrics::Metrics;
 use crate::request::{self, SendCodeRequest, StackLimits, Tools};
-use crate::secret::Secrets;
 use crate::store::{Directory, Verifications};
-use crate::template::{Template, TemplateId};
 use crate::validate::{self, Answer, CheckCodeRequest};
-use crate::verification::RequestId;
 
 use super::body::Body;
 use super::caller::{Caller, MaybeKey, Now};
-use super::failure::{Failure, InvalidBody, RejectedBody, UnavailableBody};
-use super::observe::{Outcome, observe};
-use super::openapi::{BodyRefusals, Refusals};
+use super::error::{
+    BodyRefusals, Failure, InvalidBody, Outcome, Refusals, RejectedBody, UnavailableBody,
+};
+use super::observe::observe;
 
 /// The names of a stack's tables, secret and metrics.
 #[derive(Clone, Copy, Debug)]

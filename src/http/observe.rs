@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::entropy;
 use crate::metrics::{self, Call, Context, Metrics};
 
-use super::failure::Failure;
+use super::error::{Failure, Outcome};
 
 /// How long before its deadline a function answers at the latest.
 const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
@@ -24,10 +24,6 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The route key of an event that could not be read.
 pub(crate) const UNREADABLE: &str = "unreadable";
-
-/// What came of a call, as the log tells it; an extension of its response.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome(pub(super) &'static str);
 
 /// Gives the call its id, runs it, and writes its line.
 pub(super) async fn observe(

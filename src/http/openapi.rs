@@ -6,43 +6,10 @@ use serde_json::{Value, json};
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
 use utoipa::openapi::{ObjectBuilder, RefOr, Required, Type};
-use utoipa::{IntoResponses, Modify, OpenApi};
+use utoipa::{Modify, OpenApi};
 
 use super::endpoints::{__path_request, __path_template, __path_validate};
-use super::failure::{FieldError, InvalidBody, RejectedBody};
-
-/// What every endpoint may answer instead of an outcome.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "the fields are the published form of failures")]
-pub(super) enum Refusals {
-    /// No valid API key, or not from there, or switched off
-    #[response(status = 401, example = json!({ "status": "REJECTED", "error_message": "UNAUTHORIZED" }))]
-    Unauthorized(RejectedBody),
-    /// The method is not the endpoint's; `Allow` names it
-    #[response(status = 405, example = json!({ "status": "REJECTED", "error_message": "METHOD_NOT_ALLOWED" }))]
-    MethodNotAllowed(RejectedBody),
-    /// Something failed; no detail is told
-    #[response(status = 500, example = json!({ "status": "REJECTED", "error_message": "GENERAL_ERROR" }))]
-    Internal(RejectedBody),
-    /// AWS is out of reach; try again after `Retry-After` seconds
-    #[response(status = 503, example = json!({ "status": "REJECTED", "error_message": "GENERAL_ERROR" }))]
-    Unavailable(RejectedBody),
-}
-
-/// What an endpoint with a body may answer beside that.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "the fields are the published form of failures")]
-pub(super) enum BodyRefusals {
-    /// Every problem of the body at once
-    #[response(status = 400, example = json!({ "errors": [{ "property": "to", "error": "must be a string" }] }))]
-    Invalid(InvalidBody),
-    /// The body is over 16 KiB
-    #[response(status = 413, example = json!({ "status": "REJECTED", "error_message": "PAYLOAD_TOO_LARGE" }))]
-    PayloadTooLarge(RejectedBody),
-    /// The content type is not JSON
-    #[response(status = 415, example = json!({ "status": "REJECTED", "error_message": "UNSUPPORTED_MEDIA_TYPE" }))]
-    UnsupportedMediaType(RejectedBody),
-}
+use super::error::{FieldError, InvalidBody, RejectedBody};
 
 #[derive(OpenApi)]
 #[openapi(

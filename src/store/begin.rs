@@ -30,13 +30,14 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 
-use crate::aws::{AwsError, UNDO_TIMEOUT};
-use crate::client::{ClientId, Limits};
+use crate::aws::UNDO_TIMEOUT;
+use crate::aws::error::AwsError;
 use crate::clock::Timestamp;
-use crate::secret::{Digest, Seed};
-use crate::verification::RequestId;
+use crate::domain::digest::Digest;
+use crate::domain::ids::{ClientId, RequestId};
+use crate::domain::key_set::Seed;
 
-use super::recipients::RecipientState;
+use super::recipients::{Charge, RecipientState};
 use super::transaction::{Call, OPERATION, Refusal};
 use super::value::{Item, integer, is_written, number, text};
 use super::{Verifications, code_attribute};
@@ -95,21 +96,6 @@ pub struct NewVerification<'a> {
     pub charge: Option<Charge<'a>>,
     /// What a repeated request is compared with.
     pub keyed: Option<Keyed<'a>>,
-}
-
-/// What a message takes.
-#[derive(Clone, Copy, Debug)]
-pub struct Charge<'a> {
-    /// The recipient, whose windows it enters.
-    pub recipient: Digest,
-    /// The client's limits.
-    pub limits: &'a Limits,
-    /// How many failures the recipient may have.
-    pub admitted: u32,
-    /// How many SMS parts it has.
-    pub parts: usize,
-    /// Whether they are paid from a balance.
-    pub prepaid: bool,
 }
 
 /// What a repeated request is compared with.

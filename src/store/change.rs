@@ -1,10 +1,4 @@
-//! What operators change: one transaction for each change, done once, with a record of it.
-//!
-//! | table | pk | sk | holds |
-//! |---|---|---|---|
-//! | directory | `AUDIT#<client>` | `<milliseconds>#<id of the change>` | [`Record`] |
-//!
-//! Records have a partition of their own, so that functions, which read a client's, never read them.
+//! What operators change: one transaction for each change, done once, with a [`Record`] of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,15 +9,17 @@ use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder, UpdateBuilder
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use aws_smithy_async::future::timeout::Timeout;
 use aws_smithy_async::rt::sleep::{AsyncSleep as _, SharedAsyncSleep};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::aws::{self, AwsError};
-use crate::client::{ClientId, Profile, Version};
+use crate::aws;
+use crate::aws::error::AwsError;
 use crate::clock::Timestamp;
-use crate::secret::Digest;
-use crate::template::{TemplateFields, TemplateId};
+use crate::domain::client::Profile;
+use crate::domain::digest::Digest;
+use crate::domain::ids::{TemplateId, Version};
+use crate::domain::template::TemplateFields;
 
+use super::audit::{self, Record};
 use super::directory::{self, DirectoryError};
 use super::transaction::{OPERATION, transact};
 use super::value::{Item, text};
@@ -37,23 +33,6 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// The most items of one change beside its record and the client's profile.
 pub const MAX_ITEMS: usize = 98;
-
-/// What an operator changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// The change's own id, and the version of the profile that it wrote.
-    pub id: Version,
-    /// The client that was changed.
-    pub client: ClientId,
-    /// When, in milliseconds since the Unix epoch.
-    pub at: i64,
-    /// Who did it: the caller's ARN.
-    pub by: String,
-    /// The command.
-    pub what: String,
-    /// What it did, a line each; no secret, no key and no whole number.
-    pub details: Vec<String>,
-}
 
 /// A change to be carried out.
 #[derive(Debug)]
@@ -131,7 +110,7 @@ impl Changes {
             directory,
             mut items,
         } = change;
-        let put = put(&directory, record_item(&record)?).build()?;
+        let put = put(&directory, audit::item(&record)?).build()?;
         items.push(TransactWriteItem::builder().put(put).build());
         let doubt = AtomicBool::new(false);
         let token = record.id.to_string();
@@ -152,7 +131,7 @@ impl Changes {
     }
 
     async fn is_recorded(&self, record: &Record) -> Result<bool, AwsError> {
-        let [pk, sk] = record_key(record);
+        let [pk, sk] = audit::key(record);
         let answer = self
             .dynamodb
             .get_item()
@@ -310,18 +289,4 @@ fn unchanged_since(profile: &Profile) -> (&'static str, Option<Item>) {
 
 fn put(table: &str, item: Item) -> PutBuilder {
     Put::builder().table_name(table).set_item(Some(item))
-}
-
-fn record_item(record: &Record) -> Result<Item, DirectoryError> {
-    let [pk, sk] = record_key(record);
-    directory::item_of(&record.client, pk, sk, record)
-}
-
-fn record_key(record: &Record) -> [String; 2] {
-    let at = record.at.max(0);
-    let id = record.id;
-    [
-        directory::audit_partition(&record.client),
-        format!("{at:013}#{id}"),
-    ]
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `CLIENT#<id>` | `PROFILE` | [`Profile`] |
 //! | `CLIENT#<id>` | `TEMPLATE#<uuid>` | [`TemplateFields`] |
-//! | `AUDIT#<id>` | see [`Record`] | [`Record`] |
+//! | `AUDIT#<id>` | see [`Record`](super::Record) | [`Record`](super::Record) |
 //!
 //! Operators write through [`Changes`](super::Changes): what is written here without a condition is for
 //! clients that one process has to itself, such as the check of a deployment.
@@ -19,13 +19,13 @@ use lru::LruCache;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::aws::{AwsError, CALL_TIMEOUT};
-use crate::client::{Client, ClientId, Profile};
+use crate::aws::CALL_TIMEOUT;
+use crate::aws::error::AwsError;
 use crate::clock::Timestamp;
+use crate::domain::client::{Client, Profile};
+use crate::domain::ids::{ClientId, TemplateId};
+use crate::domain::template::{Template, TemplateFields};
 use crate::metrics::{Step, timed};
-use crate::template::{Template, TemplateFields, TemplateId};
-
-use super::change::Record;
 
 /// How long a function works with what it has read of a client; so long may a change by the
 /// operator take to arrive.
@@ -38,13 +38,11 @@ const PROFILE: &str = "PROFILE";
 
 const TEMPLATE: &str = "TEMPLATE#";
 
-const AUDIT: &str = "AUDIT#";
-
 /// The directory table and what was lately read of it; clones share both.
 #[derive(Clone, Debug)]
 pub struct Directory {
-    dynamodb: aws_sdk_dynamodb::Client,
-    table: Arc<str>,
+    pub(super) dynamodb: aws_sdk_dynamodb::Client,
+    pub(super) table: Arc<str>,
     read: Arc<Mutex<LruCache<ClientId, Read>>>,
 }
 
@@ -276,47 +274,6 @@ impl Directory {
         Ok(clients)
     }
 
-    /// The records of what operators changed, newest first: of one client, or, by a scan of the whole
-    /// table, of all, those that are gone among them.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub async fn records(&self, client: Option<&ClientId>) -> Result<Vec<Record>, DirectoryError> {
-        let items = match client {
-            Some(client) => self
-                .dynamodb
-                .query()
-                .table_name(&*self.table)
-                .key_condition_expression("pk = :audit")
-                .expression_attribute_values(":audit", AttributeValue::S(audit_partition(client)))
-                .into_paginator()
-                .items()
-                .send()
-                .collect::<Result<Vec<_>, _>>()
-                .await
-                .map_err(|error| AwsError::new("Query", &error))?,
-            None => self
-                .dynamodb
-                .scan()
-                .table_name(&*self.table)
-                .filter_expression("begins_with(pk, :audit)")
-                .expression_attribute_values(":audit", AttributeValue::S(AUDIT.to_owned()))
-                .into_paginator()
-                .items()
-                .send()
-                .collect::<Result<Vec<_>, _>>()
-                .await
-                .map_err(|error| AwsError::new("Scan", &error))?,
-        };
-        let nobody = ClientId::nobody();
-        let records = items
-            .into_iter()
-            .map(|item| read(client.unwrap_or(&nobody), item));
-        let mut records: Vec<Record> = records.collect::<Result<_, _>>()?;
-        records.sort_by_key(|record| std::cmp::Reverse(record.at));
-        Ok(records)
-    }
-
     async fn put<T: Serialize>(
         &self,
         client: &ClientId,
@@ -389,11 +346,6 @@ pub(super) fn template_key_of(client: &ClientId, template: TemplateId) -> [Strin
     [partition(client), template_key(template)]
 }
 
-/// The partition of the records of a client's changes.
-pub(super) fn audit_partition(client: &ClientId) -> String {
-    format!("{AUDIT}{client}")
-}
-
 fn template_key(template: TemplateId) -> String {
     format!("{TEMPLATE}{template}")
 }
@@ -402,7 +354,8 @@ fn partition(client: &ClientId) -> String {
     format!("CLIENT#{client}")
 }
 
-fn read<'a, T: Deserialize<'a>>(
+/// Reads an item, which is the client's.
+pub(super) fn read<'a, T: Deserialize<'a>>(
     client: &ClientId,
     item: HashMap<String, AttributeValue>,
 ) -> Result<T, DirectoryError> {

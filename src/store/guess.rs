@@ -8,11 +8,11 @@
 use aws_sdk_dynamodb::types::ReturnValue;
 use aws_smithy_async::rt::sleep::AsyncSleep as _;
 
-use crate::aws::{self, AwsError, PATIENT_TIMEOUT};
-use crate::client::ClientId;
+use crate::aws::error::AwsError;
+use crate::aws::{self, PATIENT_TIMEOUT};
 use crate::clock::Timestamp;
-use crate::secret::GuessDigests;
-use crate::verification::{CallId, RequestId};
+use crate::domain::ids::{CallId, ClientId, RequestId};
+use crate::domain::key_set::GuessDigests;
 
 use super::begin::{OPEN, VERIFIED};
 use super::value::{Item, integer, number, refused, text};

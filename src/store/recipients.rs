@@ -10,14 +10,13 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Update};
 
-use crate::aws::AwsError;
-use crate::client::{Limits, MAX_LOCK_SECONDS, MAX_WINDOW_SENDS};
+use crate::aws::error::AwsError;
 use crate::clock::Timestamp;
-use crate::secret::Digest;
-use crate::verification::CallId;
+use crate::domain::digest::Digest;
+use crate::domain::ids::CallId;
+use crate::domain::limits::{Limits, MAX_LOCK_SECONDS, MAX_WINDOW_SENDS};
 
 use super::Verifications;
-use super::begin::Charge;
 use super::value::{Item, integer, is_written, number, text};
 
 /// How long a recipient is remembered after the last send: as long as any window or lock. One whose lock
@@ -32,6 +31,21 @@ const NAME: usize = 8;
 
 /// So many sends a list may have before it is cut to those that a window can count.
 const LONGEST: usize = 2 * MAX_WINDOW_SENDS as usize;
+
+/// What a message takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Charge<'a> {
+    /// The recipient, whose windows it enters.
+    pub recipient: Digest,
+    /// The client's limits.
+    pub limits: &'a Limits,
+    /// How many failures the recipient may have.
+    pub admitted: u32,
+    /// How many SMS parts it has.
+    pub parts: usize,
+    /// Whether they are paid from a balance.
+    pub prepaid: bool,
+}
 
 /// A recipient as it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

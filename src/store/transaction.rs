@@ -7,10 +7,11 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 use aws_smithy_async::rt::sleep::{AsyncSleep as _, SharedAsyncSleep};
 
-use crate::aws::{self, AwsError, AwsErrorKind};
+use crate::aws;
+use crate::aws::error::{AwsError, AwsErrorKind};
+use crate::domain::ids::CallId;
 use crate::entropy::EntropyError;
 use crate::metrics;
-use crate::verification::CallId;
 
 use super::Verifications;
 use super::value::Item;
@@ -166,7 +167,7 @@ impl Fate {
                 }
             }
             Some(TransactWriteItemsError::TransactionInProgressException(_)) => Self::Unknown,
-            _ => match aws::kind(error) {
+            _ => match AwsErrorKind::of(error) {
                 AwsErrorKind::NotConnected | AwsErrorKind::Throttled => Self::Passing,
                 kind if kind.is_unknown() => Self::Unknown,
                 _ => Self::Failed,

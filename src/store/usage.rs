@@ -21,10 +21,9 @@ use aws_sdk_dynamodb::types::KeysAndAttributes;
 use aws_sdk_dynamodb::types::Update;
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 
-use crate::aws::AwsError;
-use crate::client::ClientId;
+use crate::aws::error::AwsError;
 use crate::clock::Timestamp;
-use crate::verification::RequestId;
+use crate::domain::ids::{ClientId, RequestId};
 
 use super::Verifications;
 use super::value::{Item, integer, is_written, number, text};

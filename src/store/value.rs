@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::aws::AwsError;
+use crate::aws::error::AwsError;
 
 /// An item, or a map within one.
 pub(super) type Item = HashMap<String, AttributeValue>;

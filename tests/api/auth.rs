@@ -6,7 +6,9 @@ use axum::body::to_bytes;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use twofa::client::{ApiKey, ClientId, Countries, Profile, StoredKey, Switch};
+use twofa::domain::api_key::{ApiKey, StoredKey};
+use twofa::domain::client::{Countries, Profile, Switch};
+use twofa::domain::ids::ClientId;
 use twofa::http::template_endpoint;
 
 use crate::harness::{API_KEY, App, START, TEMPLATE};

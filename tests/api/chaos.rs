@@ -15,8 +15,8 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
-use twofa::client::{Countries, Profile};
 use twofa::clock::Clock;
+use twofa::domain::client::{Countries, Profile};
 use twofa::http::all_endpoints;
 use twofa_local::inbox::Message;
 

@@ -7,10 +7,10 @@ use axum::Router;
 use axum::body::to_bytes;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
+use twofa::aws::message_service::MessageService;
 use twofa::clock::Clock;
 use twofa::http::{request_endpoint, template_endpoint, validate_endpoint};
 use twofa::lambda::{Event, readable};
-use twofa::message_service::MessageService;
 use twofa_local::cloud;
 
 use crate::harness::{App, code_in, not_found, success};

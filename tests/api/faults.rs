@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use twofa::aws::{BEGIN_TIMEOUT, CALL_TIMEOUT, PATIENT_TIMEOUT, PUBLISH_TIMEOUT, UNDO_TIMEOUT};
-use twofa::client::{Countries, Profile};
+use twofa::domain::client::{Countries, Profile};
 use twofa_local::inbox::Fault;
 
 use crate::harness::{App, DAY, NUMBER, VALIDATE, code_in, not_found, not_matched, success};

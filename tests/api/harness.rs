@@ -17,17 +17,20 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
-use twofa::client::{ApiKey, ClientId, Countries, Profile, StoredKey, Version};
+use twofa::aws::key_set_reader::Secrets;
 use twofa::clock::{Clock, ManualClock, Timestamp};
+use twofa::domain::api_key::{ApiKey, StoredKey};
+use twofa::domain::client::{Countries, Profile};
+use twofa::domain::digest::Digest;
+use twofa::domain::ids::{ClientId, Version};
+use twofa::domain::phone::PhoneNumber;
+use twofa::domain::template::TemplateFields;
 use twofa::http::RequestPowers;
-use twofa::phone::PhoneNumber;
 use twofa::request::StackLimits;
-use twofa::secret::{Digest, Secrets};
 use twofa::store::{
     Account, Change, ChangeError, Changes, Directory, RecipientState, Record, UsageState,
     Verifications,
 };
-use twofa::template::TemplateFields;
 use twofa_local::cloud::{self, Backends, DIRECTORY_TABLE, Storage, VERIFICATIONS_TABLE};
 use twofa_local::demo;
 use twofa_local::guard::Guard;

@@ -9,9 +9,10 @@ use lambda_http::Body;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
-use twofa::client::{ClientId, Countries, Limits, Profile, Window};
+use twofa::domain::client::{Countries, Profile};
+use twofa::domain::ids::{ClientId, TemplateId};
+use twofa::domain::limits::{Limits, Window};
 use twofa::http::{request_endpoint, validate_endpoint};
-use twofa::template::TemplateId;
 use twofa_local::inbox::Fault;
 
 use crate::harness::{

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::task::JoinSet;
-use twofa::client::{ClientId, Countries, Limits, Profile, Window};
-use twofa::phone::PhoneNumber;
+use twofa::domain::client::{Countries, Profile};
+use twofa::domain::ids::ClientId;
+use twofa::domain::limits::{Limits, Window};
+use twofa::domain::phone::PhoneNumber;
 use twofa_local::inbox::Fault;
 
 use crate::harness::{

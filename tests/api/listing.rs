@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use twofa::client::ClientId;
-use twofa::template::TemplateFields;
+use twofa::domain::ids::ClientId;
+use twofa::domain::template::TemplateFields;
 
 use crate::harness::{API_KEY, Answer, App, LOGIN, PAYMENT, TEMPLATE};
 

@@ -16,7 +16,7 @@ use http::Request;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use twofa::client::{Countries, Profile};
+use twofa::domain::client::{Countries, Profile};
 use twofa::http::all_endpoints;
 use twofa::store::Account;
 use twofa_local::inbox::Fault;

@@ -1,7 +1,8 @@
 //! What a call leaves in CloudWatch's embedded metric format.
 
 use serde_json::{Value, json};
-use twofa::client::{Countries, Limits, Profile};
+use twofa::domain::client::{Countries, Profile};
+use twofa::domain::limits::Limits;
 
 use twofa_local::inbox::Fault;
 

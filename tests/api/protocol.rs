@@ -7,7 +7,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use serde_json::{Value, json};
-use twofa::client::{ApiKey, ClientId};
+use twofa::domain::api_key::ApiKey;
+use twofa::domain::ids::ClientId;
 
 use crate::harness::{API_KEY, Answer, App, LOGIN, REQUEST, VALIDATE, code_in};
 

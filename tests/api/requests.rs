@@ -6,9 +6,10 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::Method;
 use serde_json::{Value, json};
-use twofa::client::{Countries, Limits, Profile};
-use twofa::phone::NumberType;
-use twofa::sms::Encoding;
+use twofa::domain::client::{Countries, Profile};
+use twofa::domain::limits::Limits;
+use twofa::domain::message::Encoding;
+use twofa::domain::phone::NumberType;
 use twofa_local::inbox::Fault;
 
 use crate::harness::{API_KEY, App, LOGIN, NUMBER, PAYMENT, REQUEST, START, VALIDATE, not_found};

@@ -4,12 +4,13 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use std::time::Duration;
-use twofa::client::{ClientId, Limits, Profile, Window};
 use twofa::clock::Timestamp;
-use twofa::secret::{Digest, Seed};
+use twofa::domain::client::Profile;
+use twofa::domain::digest::Digest;
+use twofa::domain::ids::{ClientId, RequestId, TemplateId};
+use twofa::domain::key_set::Seed;
+use twofa::domain::limits::{Limits, Window};
 use twofa::store::{Begun, Call, Charge, Keyed, Met, NewVerification, Progress, Undone};
-use twofa::template::TemplateId;
-use twofa::verification::RequestId;
 
 use crate::harness::{App, LOGIN, NUMBER, START, change};
 

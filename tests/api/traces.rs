@@ -14,15 +14,16 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use tokio::task::JoinSet;
-use twofa::aws::AwsError;
-use twofa::client::{ClientId, Limits, Window};
+use twofa::aws::error::AwsError;
 use twofa::clock::Timestamp;
-use twofa::secret::{Digest, GuessDigests, Secret, Seed};
+use twofa::domain::digest::Digest;
+use twofa::domain::ids::{CallId, ClientId, RequestId};
+use twofa::domain::key_set::{GuessDigests, Secret, Seed};
+use twofa::domain::limits::{Limits, Window};
 use twofa::store::{
     self, Begun, Call, Cap, Change, Charge, Keyed, NewVerification, Progress, Taken, Undone,
     Verdict, Verifications,
 };
-use twofa::verification::{CallId, RequestId};
 use twofa_local::cloud::{self, VERIFICATIONS_TABLE};
 use twofa_model::calls::{self, GuessCall, GuessStep, RequestCall, Step};
 use twofa_model::tables::{

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use twofa::client::{ClientId, Countries, Limits, Profile};
+use twofa::domain::client::{Countries, Profile};
+use twofa::domain::ids::{ClientId, RequestId};
+use twofa::domain::limits::Limits;
 use twofa::store::{Cap, Taken};
-use twofa::verification::RequestId;
 
 use crate::harness::{App, DAY, NUMBER, START};
 use crate::wire::Fate;

@@ -55,7 +55,7 @@ class Missing(unittest.TestCase):
         self.assertEqual(list(missing(f"| met | `{name}` |")), list(faults))
 
     def test_tests_of_every_kind_are_found(self):
-        self.check("src/code.rs: neither_prints_its_digits")
+        self.check("src/domain/code.rs: neither_prints_its_digits")
         self.check("tests/api/validations.rs: the_right_code_succeeds_once")
         self.check("tests/api/races.rs: of_fifty_right_guesses_at_once_one_succeeds")
         self.check("tests/api/protocol.rs: the_promises_hold_whatever_happens")
@@ -65,20 +65,20 @@ class Missing(unittest.TestCase):
         self.check("tests/api/gone.rs: a_test", "tests/api/gone.rs is not there")
 
     def test_a_function_that_is_not_there_is_told(self):
-        self.check("src/code.rs: neither_prints", "src/code.rs has no test neither_prints")
-        self.check("src/code.rs: its_digits", "src/code.rs has no test its_digits")
+        self.check("src/domain/code.rs: neither_prints", "src/domain/code.rs has no test neither_prints")
+        self.check("src/domain/code.rs: its_digits", "src/domain/code.rs has no test its_digits")
         self.check(
             "tests/docs/test_docs.py: test_gone", "tests/docs/test_docs.py has no test test_gone"
         )
 
     def test_a_function_that_is_no_test_is_told(self):
         self.check("tests/api/races.rs: at_once", "tests/api/races.rs has no test at_once")
-        self.check("src/code.rs: random", "src/code.rs has no test random")
+        self.check("src/domain/code.rs: random", "src/domain/code.rs has no test random")
         self.check("tests/docs/test_docs.py: check", "tests/docs/test_docs.py has no test check")
 
     def test_what_is_no_name_is_told(self):
-        self.check("src/code.rs: a test", "src/code.rs: 'a test' is no name of a function")
-        self.check("src/code.rs:", "src/code.rs: '' is no name of a function")
+        self.check("src/domain/code.rs: a test", "src/domain/code.rs: 'a test' is no name of a function")
+        self.check("src/domain/code.rs:", "src/domain/code.rs: '' is no name of a function")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,6 @@
 //! window (previous ← current ← next ← new), so a function that has not read the new secret yet
 //! already knows, as its `next`, the pepper that the others now write with.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use data_encoding::BASE64URL_NOPAD;
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
@@ -15,40 +12,17 @@ use secrecy::{ExposeSecret, SecretBox, SecretString};
 use serde::Deserialize;
 use sha2::Sha256;
 use thiserror::Error;
-use tokio::sync::Mutex;
 
-use crate::aws::AwsError;
-use crate::client::ClientId;
 use crate::clock::Timestamp;
-use crate::code::{Code, Guess};
+use crate::domain::code::{Code, Guess};
+use crate::domain::digest::Digest;
+use crate::domain::ids::{CallId, ClientId, IdempotencyKey, RequestId};
+use crate::domain::phone::PhoneNumber;
 use crate::entropy::{self, EntropyError};
-use crate::metrics::{Step, timed};
-use crate::phone::PhoneNumber;
-use crate::verification::{CallId, IdempotencyKey, RequestId};
 
-/// How long a function works with the secret that it has read.
-const READ_EVERY: Duration = Duration::from_hours(1);
+pub use rotation::RotateError;
 
-/// How long it waits after a failed reading, while the one it has still serves.
-const RETRY_AFTER: Duration = Duration::from_mins(1);
-
-/// An HMAC-SHA-256, the only thing that is stored of a code or of a phone number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// 43 characters of URL-safe Base64, as it is stored.
-    #[must_use]
-    pub fn encode(&self) -> String {
-        BASE64URL_NOPAD.encode(&self.0)
-    }
-
-    /// Its 32 bytes.
-    #[must_use]
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
+mod rotation;
 
 /// 128 random bits that a code can be made from again; worthless without the pepper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,13 +80,6 @@ struct Key {
     mac: Hmac<Sha256>,
 }
 
-/// How long a rotation must be past before the next: a function works with what it read up to an hour
-/// ago, and a code lives for minutes, so each knows the pepper of the other with hours to spare.
-const ROTATE_AFTER: Duration = Duration::from_hours(24);
-
-/// How long after a version was made its rotation may take effect as of then.
-const PROMPT: Duration = Duration::from_mins(1);
-
 /// The two forms in which the secret is stored.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -136,20 +103,6 @@ enum Stored {
     "the secret is neither {{\"seed\"}} nor {{\"next\",\"current\",\"previous\",\"recipient\"}} of 32 bytes each"
 )]
 pub struct MalformedSecret;
-
-/// The secret is not rotated.
-#[derive(Debug, Error)]
-pub enum RotateError {
-    /// A function that has not read the last window yet would not know the next one.
-    #[error("the last rotation is less than a day past")]
-    TooSoon {
-        /// From when on it may be rotated.
-        until: Timestamp,
-    },
-    /// There were no random numbers.
-    #[error(transparent)]
-    Entropy(#[from] EntropyError),
-}
 
 /// The shortest seed: 43 characters of 62 carry 256 bits.
 const SEED_LENGTH: usize = 43;
@@ -183,58 +136,6 @@ impl Secret {
             }),
             Stored::Seed { .. } => Err(MalformedSecret),
         }
-    }
-
-    /// The secret after a rotation at `now`, as it is stored: previous ← current ← next ← new. The
-    /// recipient key stays, since limits must not forget.
-    ///
-    /// # Errors
-    /// When the last rotation is less than a day past, or there are no random numbers.
-    pub fn rotated(&self, now: Timestamp) -> Result<SecretString, RotateError> {
-        let until = self.rotated_at.map(|last| last.plus(ROTATE_AFTER));
-        if let Some(until) = until.filter(|until| now < *until) {
-            return Err(RotateError::TooSoon { until });
-        }
-        let next: [u8; 32] = entropy::bytes()?;
-        let next = BASE64URL_NOPAD.encode(&next);
-        let shifted = [next, self.next.encode(), self.current.encode()];
-        Ok(self.window(shifted, now))
-    }
-
-    /// The same keys as if they had been rotated at `now`, as they are stored; `None` where they were,
-    /// but for the minute that the steps of a rotation take.
-    #[must_use]
-    pub fn restamped(&self, now: Timestamp) -> Option<SecretString> {
-        let is_late = self.rotated_at.is_none_or(|at| at.plus(PROMPT) < now);
-        let peppers = [&self.next, &self.current, &self.previous].map(Key::encode);
-        is_late.then(|| self.window(peppers, now))
-    }
-
-    fn window(
-        &self,
-        [next, current, previous]: [String; 3],
-        rotated_at: Timestamp,
-    ) -> SecretString {
-        let window = serde_json::json!({
-            "next": next,
-            "current": current,
-            "previous": previous,
-            "recipient": self.recipient.encode(),
-            "rotated_at": rotated_at.as_millis(),
-        });
-        window.to_string().into()
-    }
-
-    /// Whether this is what a rotation makes of `old`: whoever has read one of the two accepts the
-    /// codes that are written under the other.
-    #[must_use]
-    pub fn follows(&self, old: &Self) -> bool {
-        let kept = [
-            (&self.current, &old.next),
-            (&self.previous, &old.current),
-            (&self.recipient, &old.recipient),
-        ];
-        kept.iter().all(|(new, old)| new.encode() == old.encode())
     }
 
     /// Whether the keys are the same.
@@ -429,90 +330,11 @@ impl Key {
     }
 }
 
-/// Reads the secret from Secrets Manager, at start and every hour; clones share one reading.
-#[derive(Clone, Debug)]
-pub struct Secrets {
-    client: aws_sdk_secretsmanager::Client,
-    id: Arc<str>,
-    reading: Arc<Mutex<Option<Reading>>>,
-}
-
-#[derive(Debug)]
-struct Reading {
-    secret: Arc<Secret>,
-    next_at: Timestamp,
-}
-
-/// The secret could not be had.
-#[derive(Debug, Error)]
-pub enum SecretError {
-    /// Secrets Manager did not give it.
-    #[error(transparent)]
-    Aws(#[from] AwsError),
-    /// It gave something else.
-    #[error(transparent)]
-    Malformed(#[from] MalformedSecret),
-}
-
-impl Secrets {
-    /// The secret named `id`, its ARN or its name.
-    #[must_use]
-    pub fn new(client: aws_sdk_secretsmanager::Client, id: &str) -> Self {
-        Self {
-            client,
-            id: id.into(),
-            reading: Arc::default(),
-        }
-    }
-
-    /// The secret as it was read within the last hour; an older one serves on while a new one
-    /// cannot be had.
-    ///
-    /// # Errors
-    /// When none was ever read and none can be had now.
-    pub async fn get(&self, now: Timestamp) -> Result<Arc<Secret>, SecretError> {
-        let mut reading = self.reading.lock().await;
-        if let Some(reading) = reading.as_ref().filter(|reading| now < reading.next_at) {
-            return Ok(Arc::clone(&reading.secret));
-        }
-        match (timed(Step::Secret, self.read()).await, reading.as_mut()) {
-            (Ok(secret), _) => {
-                let secret = Arc::new(secret);
-                *reading = Some(Reading {
-                    secret: Arc::clone(&secret),
-                    next_at: now.plus(READ_EVERY),
-                });
-                Ok(secret)
-            }
-            (Err(error), Some(old)) => {
-                tracing::warn!(%error, "the secret could not be read again; the one at hand serves on");
-                old.next_at = now.plus(RETRY_AFTER);
-                Ok(Arc::clone(&old.secret))
-            }
-            (Err(error), None) => Err(error),
-        }
-    }
-
-    async fn read(&self) -> Result<Secret, SecretError> {
-        let answer = self
-            .client
-            .get_secret_value()
-            .secret_id(&*self.id)
-            .send()
-            .await
-            .map_err(|error| AwsError::new("GetSecretValue", &error))?;
-        let secret = answer
-            .secret_string()
-            .ok_or_else(|| AwsError::incomplete("GetSecretValue"))?;
-        Ok(Secret::parse(secret)?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn window(next: u8, current: u8, previous: u8) -> Secret {
+    pub(super) fn window(next: u8, current: u8, previous: u8) -> Secret {
         let key = |byte| BASE64URL_NOPAD.encode(&[byte; 32]);
         let json = serde_json::json!({
             "next": key(next), "current": key(current), "previous": key(previous), "recipient": key(9),
@@ -520,7 +342,7 @@ mod tests {
         Secret::parse(&json.to_string()).unwrap()
     }
 
-    fn demo() -> ClientId {
+    pub(super) fn demo() -> ClientId {
         ClientId::parse("demo").unwrap()
     }
 
@@ -543,34 +365,6 @@ mod tests {
             after.guess_digests(&demo(), id, &guess).current,
             written_after
         );
-    }
-
-    #[test]
-    fn a_rotation_shifts_the_window_and_keeps_the_recipient_key() {
-        let at = Timestamp::from_millis(1_000);
-        let seeded = format!(r#"{{"seed":"{}"}}"#, "s".repeat(64));
-        for before in [window(2, 1, 0), Secret::parse(&seeded).unwrap()] {
-            let after = Secret::parse(before.rotated(at).unwrap().expose_secret()).unwrap();
-            assert!(after.follows(&before) && !before.follows(&after));
-            assert_ne!(after.next.encode(), before.next.encode());
-            let number = PhoneNumber::parse("+447400123456").unwrap();
-            assert_eq!(
-                after.recipient_digest(&demo(), &number),
-                before.recipient_digest(&demo(), &number)
-            );
-        }
-    }
-
-    #[test]
-    fn a_day_lies_between_two_rotations() {
-        let at = Timestamp::from_millis(1_000);
-        let once = window(2, 1, 0).rotated(at).unwrap();
-        let once = Secret::parse(once.expose_secret()).unwrap();
-        let day = at.plus(ROTATE_AFTER);
-        let early = Timestamp::from_millis(day.as_millis() - 1);
-        let refused = once.rotated(early);
-        assert!(matches!(refused, Err(RotateError::TooSoon { until }) if until == day));
-        assert!(once.rotated(day).is_ok());
     }
 
     #[test]

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use uuid::Uuid;
 
-use crate::code::Code;
-use crate::entropy::{self, EntropyError};
+use crate::domain::code::{CODE_LENGTH, Code};
+use crate::domain::ids::TemplateId;
 
 /// The placeholder that the code takes; a parameter of this name is ignored.
 pub const CODE: &str = "code";
@@ -18,9 +17,6 @@ pub const CODE: &str = "code";
 /// How long a code may live, in seconds. The upper bound is also the longest that NIST SP 800-63B-4
 /// §3.1.3.2 allows an out-of-band secret to be valid (10 minutes).
 pub const TTL_SECONDS: RangeInclusive<u32> = 30..=600;
-
-/// How many digits a code may have. NIST SP 800-63B-4 §3.1.3.2 asks for at least six.
-pub const CODE_LENGTH: RangeInclusive<u8> = 4..=10;
 
 /// For how many seconds a code lives where the template does not say.
 pub const DEFAULT_TTL: u32 = 300;
@@ -33,41 +29,6 @@ pub const DEFAULT_MAX_ATTEMPTS: u8 = 5;
 
 /// How many guesses at one code a template may allow.
 pub const MAX_ATTEMPTS: RangeInclusive<u8> = 1..=10;
-
-/// The name of a template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TemplateId(Uuid);
-
-impl TemplateId {
-    /// A fresh random id.
-    ///
-    /// # Errors
-    /// When the operating system's generator fails.
-    pub fn random() -> Result<Self, EntropyError> {
-        let bytes = entropy::bytes()?;
-        Ok(Self(uuid::Builder::from_random_bytes(bytes).into_uuid()))
-    }
-
-    /// Reads a UUID in its hyphenated form; anything else names no template.
-    #[must_use]
-    pub fn parse(written: &str) -> Option<Self> {
-        parse_hyphenated(written).map(Self)
-    }
-}
-
-impl fmt::Display for TemplateId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Reads a UUID written as RFC 9562 §4 does, in either case.
-pub(crate) fn parse_hyphenated(written: &str) -> Option<Uuid> {
-    (written.len() == uuid::fmt::Hyphenated::LENGTH)
-        .then(|| Uuid::try_parse(written).ok())
-        .flatten()
-}
 
 /// One of a client's message templates; every field is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -492,7 +453,7 @@ mod tests {
             ttl: 30,
             code_length: 4,
             max_attempts: 1,
-            ..TemplateFields::new(TemplateId(Uuid::nil()), "Login", "Twofa", "${code}")
+            ..TemplateFields::new(TemplateId::random().unwrap(), "Login", "Twofa", "${code}")
         };
         assert!(Template::try_from(fields.clone()).is_ok());
         let faults: [(TemplateError, Fault); 8] = [

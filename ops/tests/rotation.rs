@@ -12,15 +12,14 @@ use lambda_http::http::Request;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
-use twofa::client::ClientId;
 use twofa::clock::{Clock, ManualClock, Timestamp};
+use twofa::domain::ids::{ClientId, RequestId};
+use twofa::domain::key_set::{RotateError, Secret, Seed};
 use twofa::http::all_endpoints;
-use twofa::secret::{RotateError, Secret, Seed};
-use twofa::verification::RequestId;
 use twofa_local::cloud::{Backends, SECRET, Storage, powers, sdk_config};
 use twofa_local::demo::{self, API_KEY, LOGIN};
 use twofa_local::guard::Guard;
-use twofa_stack::rotation::{Call, Event, RotationError, Step, Watch, run, watch};
+use twofa_ops::rotation::{Call, Event, RotationError, Step, Watch, run, watch};
 
 const START: Timestamp = Timestamp::from_millis(4_102_473_600_000);
 

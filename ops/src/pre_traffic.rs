@@ -14,15 +14,18 @@ use aws_sdk_lambda::primitives::Blob;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
-use twofa::aws::AwsError;
-use twofa::client::{ApiKey, ClientId, Countries, Profile, StoredKey};
+use twofa::aws::error::AwsError;
+use twofa::aws::key_set_reader::{SecretError, Secrets};
 use twofa::clock::Clock;
+use twofa::domain::api_key::{ApiKey, StoredKey};
+use twofa::domain::client::{Countries, Profile};
+use twofa::domain::code::CODE_LENGTH;
+use twofa::domain::ids::{ClientId, TemplateId};
+use twofa::domain::phone::{PhoneError, PhoneNumber};
+use twofa::domain::template::TemplateFields;
 use twofa::entropy::EntropyError;
 use twofa::http::SEND_CHECK;
-use twofa::phone::{PhoneError, PhoneNumber};
-use twofa::secret::{SecretError, Secrets};
 use twofa::store::{Directory, DirectoryError};
-use twofa::template::{CODE_LENGTH, TemplateFields, TemplateId};
 
 /// A number that is valid, as test numbers must be too; nothing is sent to it.
 const NUMBER: &str = "+447400123456";

@@ -14,9 +14,9 @@ use aws_sdk_secretsmanager::operation::get_secret_value::{
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use thiserror::Error;
-use twofa::aws::AwsError;
+use twofa::aws::error::AwsError;
 use twofa::clock::Timestamp;
-use twofa::secret::{MalformedSecret, RotateError, Secret};
+use twofa::domain::key_set::{MalformedSecret, RotateError, Secret};
 
 const CURRENT: &str = "AWSCURRENT";
 

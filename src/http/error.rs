@@ -6,22 +6,24 @@ use http::header::{ALLOW, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use thiserror::Error;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
-use crate::aws::AwsError;
-use crate::client::Switch;
+use crate::aws::error::AwsError;
+use crate::aws::key_set_reader::SecretError;
 use crate::clock::Timestamp;
+use crate::domain::client::Switch;
+use crate::domain::ids::RequestId;
 use crate::entropy::EntropyError;
 use crate::request::{Rejection, RequestError};
-use crate::secret::SecretError;
 use crate::store::DirectoryError;
 use crate::validate::ValidateError;
-use crate::verification::RequestId;
-
-use super::observe::Outcome;
 
 /// After how many seconds a call may be repeated that failed because AWS did.
 const RETRY_AFTER_SECONDS: u64 = 1;
+
+/// What came of a call, as the log tells it; an extension of its response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome(pub(super) &'static str);
 
 /// Why a call got no outcome.
 #[derive(Debug, Error)]
@@ -149,6 +151,39 @@ pub(super) struct UnavailableBody {
     /// The id under which the code validates, where the message service may have taken the message.
     #[schema(value_type = uuid::Uuid, required = false, example = "44650fd7-cd92-443c-bcb8-8230bded2eec")]
     request_id: RequestId,
+}
+
+/// What every endpoint may answer instead of an outcome.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "the fields are the published form of failures")]
+pub(super) enum Refusals {
+    /// No valid API key, or not from there, or switched off
+    #[response(status = 401, example = json!({ "status": "REJECTED", "error_message": "UNAUTHORIZED" }))]
+    Unauthorized(RejectedBody),
+    /// The method is not the endpoint's; `Allow` names it
+    #[response(status = 405, example = json!({ "status": "REJECTED", "error_message": "METHOD_NOT_ALLOWED" }))]
+    MethodNotAllowed(RejectedBody),
+    /// Something failed; no detail is told
+    #[response(status = 500, example = json!({ "status": "REJECTED", "error_message": "GENERAL_ERROR" }))]
+    Internal(RejectedBody),
+    /// AWS is out of reach; try again after `Retry-After` seconds
+    #[response(status = 503, example = json!({ "status": "REJECTED", "error_message": "GENERAL_ERROR" }))]
+    Unavailable(RejectedBody),
+}
+
+/// What an endpoint with a body may answer beside that.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "the fields are the published form of failures")]
+pub(super) enum BodyRefusals {
+    /// Every problem of the body at once
+    #[response(status = 400, example = json!({ "errors": [{ "property": "to", "error": "must be a string" }] }))]
+    Invalid(InvalidBody),
+    /// The body is over 16 KiB
+    #[response(status = 413, example = json!({ "status": "REJECTED", "error_message": "PAYLOAD_TOO_LARGE" }))]
+    PayloadTooLarge(RejectedBody),
+    /// The content type is not JSON
+    #[response(status = 415, example = json!({ "status": "REJECTED", "error_message": "UNSUPPORTED_MEDIA_TYPE" }))]
+    UnsupportedMediaType(RejectedBody),
 }
 
 impl Failure {

@@ -1,10 +1,14 @@
 //! One-time codes and what is stored of them.
 
+use std::ops::RangeInclusive;
+
 use dec_from_char::DecimalExtended as _;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::entropy::{self, EntropyError};
-use crate::template::CODE_LENGTH;
+
+/// How many digits a code may have. NIST SP 800-63B-4 §3.1.3.2 asks for at least six.
+pub const CODE_LENGTH: RangeInclusive<u8> = 4..=10;
 
 const DIGITS: &[u8] = b"0123456789";
 

@@ -2,12 +2,12 @@
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use twofa::aws;
+use twofa::aws::key_set_reader::Secrets;
 use twofa::clock::Clock;
 use twofa::config::{Config as _, PreTrafficConfig};
 use twofa::lambda::{account, log_to_stdout};
-use twofa::secret::Secrets;
 use twofa::store::{Directory, KEEP};
-use twofa_stack::pre_traffic::{self, Event, Powers, Versions};
+use twofa_ops::pre_traffic::{self, Event, Powers, Versions};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {

@@ -5,7 +5,7 @@ use twofa::aws;
 use twofa::clock::Clock;
 use twofa::config::{Config as _, RotationConfig};
 use twofa::lambda::{account, log_to_stdout};
-use twofa_stack::rotation::{self, Call};
+use twofa_ops::rotation::{self, Call};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {

@@ -24,7 +24,7 @@ use twofa::request::StackLimits;
 use twofa_local::cloud::{self, Backends, Storage, sdk_config};
 use twofa_local::guard::Guard;
 use twofa_local::inbox::Fault;
-use twofa_stack::pre_traffic::{Event, Powers, Versions, lambda, run};
+use twofa_ops::pre_traffic::{Event, Powers, Versions, lambda, run};
 
 /// Lambda and CodeDeploy, as far as the check calls them.
 #[derive(Clone)]

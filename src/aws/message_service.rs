@@ -4,10 +4,10 @@ use aws_sdk_sns::error::SdkError;
 use aws_sdk_sns::operation::publish::{PublishError, PublishOutput};
 use aws_sdk_sns::types::MessageAttributeValue;
 
-use crate::aws::{AwsError, AwsErrorKind};
-use crate::phone::PhoneNumber;
-use crate::sms::Sms;
-use crate::template::Sender;
+use crate::aws::error::{AwsError, AwsErrorKind};
+use crate::domain::message::Sms;
+use crate::domain::phone::PhoneNumber;
+use crate::domain::template::Sender;
 
 /// The codes by which SNS refuses one message, for a reason that lies in it or in its recipient. Any other
 /// refusal would meet every message: of the account, its rights, its keys, its region.
