@@ -72,13 +72,13 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const TRANSACTION_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// The longest that a write takes whose outcome is the answer, retries included.
-pub const PATIENT_TIMEOUT: Duration = Duration::from_secs(7);
+pub const GUESS_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// The most attempts at a call.
 const ATTEMPTS: u32 = 4;
 
 /// The most attempts at a write whose outcome is the answer.
-const PATIENT_ATTEMPTS: u32 = 10;
+const GUESS_ATTEMPTS: u32 = 10;
 
 /// The longest pause before the first retry; each later one is twice as long.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
@@ -141,13 +141,13 @@ pub fn http_client(roots: Roots) -> SharedHttpClient {
 /// It is told all of it. The SDK's own search for a region and credentials, in files and on the
 /// network, is for other places than a Lambda function: here it would cost start-up time and 1 MB.
 #[derive(Clone, Debug)]
-pub struct Account {
+pub struct AwsSettings {
     region: Region,
     credentials: SharedCredentialsProvider,
     http: SharedHttpClient,
 }
 
-impl Account {
+impl AwsSettings {
     /// The account of `credentials` in `region`.
     #[must_use]
     pub fn new(region: &str, credentials: Credentials, roots: Roots) -> Self {
@@ -175,9 +175,9 @@ impl Account {
 /// A client of DynamoDB.
 #[must_use]
 pub fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
-    let config = aws_sdk_dynamodb::config::Builder::from(&bounded(config));
+    let config = aws_sdk_dynamodb::config::Builder::from(&with_timeouts(config));
     let config = config
-        .retry_partition(partition())
+        .retry_partition(unlimited_retry_quota())
         .retry_classifier(conflicts())
         .interceptor(Watch);
     aws_sdk_dynamodb::Client::from_conf(config.build())
@@ -187,17 +187,17 @@ pub fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
 /// has more time and attempts to learn what became of it. Made once, it costs no call anything; the
 /// SDK's own way, to override its settings for an operation, costs a tenth of each.
 #[must_use]
-pub(crate) fn patient(client: &aws_sdk_dynamodb::Client) -> aws_sdk_dynamodb::Client {
+pub(crate) fn for_guesses(client: &aws_sdk_dynamodb::Client) -> aws_sdk_dynamodb::Client {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-        .operation_timeout(PATIENT_TIMEOUT)
+        .operation_timeout(GUESS_TIMEOUT)
         .build();
     let config = client
         .config()
         .to_builder()
         .timeout_config(timeouts)
-        .retry_config(retries().with_max_attempts(PATIENT_ATTEMPTS));
+        .retry_config(retries().with_max_attempts(GUESS_ATTEMPTS));
     aws_sdk_dynamodb::Client::from_conf(config.build())
 }
 
@@ -228,7 +228,7 @@ pub(crate) fn sleep(client: &aws_sdk_dynamodb::Client) -> SharedAsyncSleep {
 
 /// The pause before the retry after `attempts` attempts: at most 25 ms, doubled with each one up to
 /// 400 ms, and a random share of that, so that those who met do not meet again.
-pub(crate) fn pause(attempts: u32) -> Duration {
+pub(crate) fn backoff(attempts: u32) -> Duration {
     let longest = FIRST_BACKOFF * 2_u32.pow(attempts.clamp(1, 5) - 1);
     let share = entropy::bytes().map_or(u16::MAX, u16::from_be_bytes);
     longest * u32::from(share) / u32::from(u16::MAX)
@@ -336,8 +336,10 @@ fn is_condition(error: Option<&Error>) -> bool {
 /// A client of Secrets Manager.
 #[must_use]
 pub fn secrets_manager(config: &SdkConfig) -> aws_sdk_secretsmanager::Client {
-    let config = aws_sdk_secretsmanager::config::Builder::from(&bounded(config));
-    let config = config.retry_partition(partition()).interceptor(Watch);
+    let config = aws_sdk_secretsmanager::config::Builder::from(&with_timeouts(config));
+    let config = config
+        .retry_partition(unlimited_retry_quota())
+        .interceptor(Watch);
     aws_sdk_secretsmanager::Client::from_conf(config.build())
 }
 
@@ -353,7 +355,7 @@ pub fn sns(config: &SdkConfig) -> aws_sdk_sns::Client {
         .timeout_config(timeouts)
         // A pause that the service asks for must not outlast the time: what was throttled is not taken.
         .retry_config(retries().with_max_backoff(LONGEST_BACKOFF))
-        .retry_partition(partition())
+        .retry_partition(unlimited_retry_quota())
         .retry_classifier(OnlyWhatWasNotTaken)
         .interceptor(Watch);
     aws_sdk_sns::Client::from_conf(config.build())
@@ -395,13 +397,13 @@ impl ClassifyRetry for OnlyWhatWasNotTaken {
 
 /// The SDK counts the retries of a process and stops them when there were many: a right code would
 /// then be lost with one packet. Attempts and time-outs bound every call already.
-fn partition() -> RetryPartition {
+fn unlimited_retry_quota() -> RetryPartition {
     RetryPartition::custom("twofa")
         .token_bucket(TokenBucket::unlimited())
         .build()
 }
 
-fn bounded(config: &SdkConfig) -> SdkConfig {
+fn with_timeouts(config: &SdkConfig) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)

@@ -9,8 +9,7 @@ mod openapi;
 
 pub use caller::SourceAddress;
 pub use endpoints::{
-    Names, RequestPowers, SEND_CHECK, TemplatePowers, ValidatePowers, all_endpoints,
-    request_endpoint, template_endpoint, validate_endpoint,
+    SEND_CHECK, all_endpoints, request_endpoint, template_endpoint, validate_endpoint,
 };
 pub(crate) use observe::UNREADABLE;
 pub use openapi::openapi;

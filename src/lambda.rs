@@ -16,74 +16,74 @@ use serde_json::value::RawValue;
 use tower::ServiceExt as _;
 use tracing::level_filters::LevelFilter;
 
-use crate::aws::key_set_reader::Secrets;
-use crate::aws::{self, Account, Roots};
+use crate::aws::key_set_reader::KeySetReader;
+use crate::aws::{self, AwsSettings, Roots};
 use crate::clock::Clock;
 use crate::config::{
     AccountConfig, Config as _, DirectoryConfig, RequestConfig, VerificationConfig,
 };
 use crate::domain::phone;
-use crate::http::{Names, RequestPowers, TemplatePowers, UNREADABLE, ValidatePowers};
-use crate::request::StackLimits;
+use crate::http::UNREADABLE;
+use crate::state::{Names, RequestState, StackLimits, TemplateState, ValidateState};
 use crate::store::Directory;
 
 /// Why a function could not start or had to stop.
 pub type StartError = lambda_http::Error;
 
-/// The powers of the function `request`, from its environment. The secret, a connection to DynamoDB
+/// The state of the function `request`, from its environment. The secret, a connection to DynamoDB
 /// and the phone metadata are there before the first call comes.
 ///
 /// # Errors
 /// When the environment is not valid.
-pub async fn request_powers() -> Result<RequestPowers, StartError> {
+pub async fn request_state() -> Result<RequestState, StartError> {
     let config = RequestConfig::from_environment()?;
     // Beside all the rest, where a start has more than one processor.
     let metadata = thread::spawn(phone::open_metadata);
-    let account = start(&config.verification.directory)?;
-    let sns = aws::sns(&account.at(config.sns_endpoint.as_deref()));
+    let settings = start(&config.verification.directory)?;
+    let sns = aws::sns(&settings.at(config.sns_endpoint.as_deref()));
     let stack = StackLimits {
         daily_part_cap: config.daily_part_cap,
         allow_test_numbers: config.allow_test_numbers,
     };
-    let powers = verification_powers(&config.verification, &account).and_send(sns, stack);
+    let state = verification_state(&config.verification, &settings).and_send(sns, stack);
     tokio::join!(
-        open_secret(&powers.secrets, &powers.clock),
-        connect(&powers.directory),
+        read_key_set(&state.key_set_reader, &state.clock),
+        connect(&state.directory),
     );
     // Else the first call opens it.
     let _ = metadata.join();
-    Ok(powers)
+    Ok(state)
 }
 
-/// The powers of the function `validate`, from its environment. The secret and a connection to
+/// The state of the function `validate`, from its environment. The secret and a connection to
 /// DynamoDB are there before the first call comes.
 ///
 /// # Errors
 /// When the environment is not valid.
-pub async fn validate_powers() -> Result<ValidatePowers, StartError> {
+pub async fn validate_state() -> Result<ValidateState, StartError> {
     let config = VerificationConfig::from_environment()?;
-    let account = start(&config.directory)?;
-    let powers = verification_powers(&config, &account);
+    let settings = start(&config.directory)?;
+    let state = verification_state(&config, &settings);
     tokio::join!(
-        open_secret(&powers.secrets, &powers.clock),
-        connect(&powers.directory),
+        read_key_set(&state.key_set_reader, &state.clock),
+        connect(&state.directory),
     );
-    Ok(powers)
+    Ok(state)
 }
 
-/// The powers of the function `template`, from its environment. A connection to DynamoDB is there
+/// The state of the function `template`, from its environment. A connection to DynamoDB is there
 /// before the first call comes.
 ///
 /// # Errors
 /// When the environment is not valid.
-pub async fn template_powers() -> Result<TemplatePowers, StartError> {
+pub async fn template_state() -> Result<TemplateState, StartError> {
     let config = DirectoryConfig::from_environment()?;
-    let account = start(&config)?;
+    let settings = start(&config)?;
     let (table, namespace) = (&config.directory_table, &config.metrics_namespace);
-    let dynamodb = dynamodb(&config, &account);
-    let powers = TemplatePowers::new(dynamodb, table, namespace, Clock::System);
-    connect(&powers.directory).await;
-    Ok(powers)
+    let dynamodb = dynamodb(&config, &settings);
+    let state = TemplateState::new(dynamodb, table, namespace, Clock::System);
+    connect(&state.directory).await;
+    Ok(state)
 }
 
 /// Answers calls until Lambda ends the process.
@@ -93,7 +93,7 @@ pub async fn template_powers() -> Result<TemplatePowers, StartError> {
 pub async fn serve(endpoint: Router) -> Result<(), StartError> {
     let endpoint = Adapter::from(endpoint);
     let readable =
-        |event: LambdaEvent<Event>| LambdaEvent::new(readable(event.payload), event.context);
+        |event: LambdaEvent<Event>| LambdaEvent::new(sanitize_event(event.payload), event.context);
     lambda_runtime::run(endpoint.map_request(readable)).await
 }
 
@@ -114,7 +114,7 @@ impl<'de> Deserialize<'de> for Event {
 /// caller wrote it, such as a query of `?a=<`. The API reads the path and the body alone. What could not
 /// be read bears a route key that API Gateway gives to none, and is answered with a 400.
 #[must_use]
-pub fn readable(event: Event) -> LambdaRequest {
+pub fn sanitize_event(event: Event) -> LambdaRequest {
     let mut event = event.0.unwrap_or_else(|| {
         let mut unreadable = ApiGatewayV2httpRequest::default();
         unreadable.request_context.route_key = Some(UNREADABLE.to_owned());
@@ -139,11 +139,11 @@ pub fn readable(event: Event) -> LambdaRequest {
     event
 }
 
-/// The account that Lambda says the function runs in.
+/// The settings of the account that Lambda says the function runs in.
 ///
 /// # Errors
 /// When the file of certificates cannot be read.
-pub fn account(config: &AccountConfig) -> Result<Account, StartError> {
+pub fn aws_settings(config: &AccountConfig) -> Result<AwsSettings, StartError> {
     let token = config.session_token.as_ref();
     let credentials = Credentials::from_keys(
         &config.access_key_id,
@@ -157,7 +157,7 @@ pub fn account(config: &AccountConfig) -> Result<Account, StartError> {
             .map_err(|error| format!("SSL_CERT_FILE, {}: {error}", file.display()))?,
         None => Roots::amazon(),
     };
-    Ok(Account::new(&config.region, credentials, roots))
+    Ok(AwsSettings::new(&config.region, credentials, roots))
 }
 
 /// Has the product's log written to standard output, as Lambda collects it.
@@ -166,26 +166,26 @@ pub fn log_to_stdout(level: LevelFilter) {
     let _ = tracing::subscriber::set_global_default(crate::telemetry::json(level, io::stdout));
 }
 
-fn start(config: &DirectoryConfig) -> Result<Account, StartError> {
+fn start(config: &DirectoryConfig) -> Result<AwsSettings, StartError> {
     log_to_stdout(config.log_level);
-    account(&config.account)
+    aws_settings(&config.account)
 }
 
-fn dynamodb(config: &DirectoryConfig, account: &Account) -> aws_sdk_dynamodb::Client {
-    aws::dynamodb(&account.at(config.dynamodb_endpoint.as_deref()))
+fn dynamodb(config: &DirectoryConfig, settings: &AwsSettings) -> aws_sdk_dynamodb::Client {
+    aws::dynamodb(&settings.at(config.dynamodb_endpoint.as_deref()))
 }
 
-fn verification_powers(config: &VerificationConfig, account: &Account) -> ValidatePowers {
+fn verification_state(config: &VerificationConfig, settings: &AwsSettings) -> ValidateState {
     let directory = &config.directory;
-    let secrets = account.at(config.secrets_manager_endpoint.as_deref());
+    let secrets = settings.at(config.secrets_manager_endpoint.as_deref());
     let names = Names {
         directory_table: &directory.directory_table,
         verifications_table: &config.verifications_table,
         secret: &config.secret_arn,
         metrics_namespace: &directory.metrics_namespace,
     };
-    let dynamodb = dynamodb(directory, account);
-    ValidatePowers::new(
+    let dynamodb = dynamodb(directory, settings);
+    ValidateState::new(
         dynamodb,
         aws::secrets_manager(&secrets),
         names,
@@ -194,8 +194,8 @@ fn verification_powers(config: &VerificationConfig, account: &Account) -> Valida
 }
 
 /// Reads the secret ahead of the first call, which tries again if this fails.
-async fn open_secret(secrets: &Secrets, clock: &Clock) {
-    if let Err(error) = secrets.get(clock.now()).await {
+async fn read_key_set(reader: &KeySetReader, clock: &Clock) {
+    if let Err(error) = reader.get(clock.now()).await {
         tracing::warn!(%error, "the secret could not be read at start");
     }
 }

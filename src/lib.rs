@@ -7,6 +7,7 @@
 //! | [`lambda`] | how a function starts |
 //! | [`http`] | paths, headers, bodies, status codes |
 //! | [`request`], [`validate`] | the two verbs and their outcomes |
+//! | [`state`] | each endpoint's clients and tables: its permissions |
 //! | [`store`] | every DynamoDB expression |
 //! | [`aws`] | SDK clients, time-outs, retries, errors; SNS; the key set in Secrets Manager |
 //! | [`metrics`], [`telemetry`] | measurements and the log |
@@ -22,6 +23,7 @@ pub mod http;
 pub mod lambda;
 pub mod metrics;
 pub mod request;
+pub mod state;
 pub mod store;
 pub mod telemetry;
 pub mod validate;

@@ -2,7 +2,7 @@
 //!
 //! | step | does | a call that ends here |
 //! |---|---|---|
-//! | [`Plan`] | all that is decided without asking anyone | is refused |
+//! | [`Prepared`] | all that is decided without asking anyone | is refused |
 //! | begin | one transaction: verification, recipient's windows, balance | 429, `OUT_OF_BALANCE` |
 //! | caps | plain counts, where there are caps | is undone, 429 |
 //! | publish | the message service | is undone if it was not taken; stays if that is not known |
@@ -22,20 +22,21 @@ use utoipa::ToSchema;
 
 use crate::aws::BEGIN_TIMEOUT;
 use crate::aws::error::AwsError;
-use crate::aws::message_service::{MessageService, Published};
+use crate::aws::message_service::Published;
 use crate::clock::Timestamp;
 use crate::domain::client::Client;
 use crate::domain::digest::Digest;
 use crate::domain::ids::{ClientId, IdempotencyKey, RequestId, TemplateId};
-use crate::domain::key_set::{Secret, Seed};
+use crate::domain::key_set::{CodeSeed, KeySet};
 use crate::domain::message::{Sms, TooManyParts};
 use crate::domain::phone::{PhoneError, PhoneNumber};
 use crate::domain::template::{CODE, MissingParameters, Template};
 use crate::entropy::EntropyError;
 use crate::metrics::{self, Limit, Step, timed};
+use crate::state::RequestState;
 use crate::store::{
-    Account, Begun, Call, Cap, Charge, Keyed, Met, NewVerification, Progress, Taken, Undone,
-    Verifications,
+    Begun, Call, Cap, CapOutcome, Charge, Keyed, Met, NewVerification, Progress, Undone,
+    UsageCounter, Verifications,
 };
 
 /// The body of a call of `request`.
@@ -195,30 +196,10 @@ const LONGEST_LIFE: Duration = Duration::from_mins(10);
 /// The shortest life that a code is sent with by a take-over.
 const SHORTEST_LIFE: Duration = Duration::from_secs(30);
 
-/// What a request is carried out with.
-#[derive(Clone, Copy, Debug)]
-pub struct Tools<'a> {
-    /// The keys that codes and recipients are digested with.
-    pub secret: &'a Secret,
-    /// The table of verifications.
-    pub verifications: &'a Verifications,
-    /// The message service.
-    pub messages: &'a MessageService,
-    /// The limits of the whole stack.
-    pub stack: StackLimits,
-}
-
-/// The limits of the whole stack.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StackLimits {
-    /// The most SMS parts that all clients together send in a day of UTC; none: any number.
-    pub daily_part_cap: Option<u32>,
-    /// Whether clients may have numbers that get no SMS and always the same code.
-    pub allow_test_numbers: bool,
-}
-
 /// A request that passed validation; limits and sending are still to come.
-struct Plan<'a> {
+struct Prepared<'a> {
+    key_set: &'a KeySet,
+    state: &'a RequestState,
     id: RequestId,
     client: &'a Client,
     template: &'a Template,
@@ -235,13 +216,13 @@ struct Plan<'a> {
     /// The digest of what the body means and the names of the parameters in it, where the request has
     /// an `Idempotency-Key`.
     keyed: Option<(Digest, Vec<&'a str>)>,
-    draft: Draft,
+    message: Message,
 }
 
 /// A message, and the seed of the code in it.
-struct Draft {
+struct Message {
     sms: Sms,
-    seed: Seed,
+    seed: CodeSeed,
 }
 
 /// How a request has begun.
@@ -260,13 +241,13 @@ enum Left {
     /// To begin anew: what it stored is dead.
     Begin,
     /// To send its code, which then lives until that moment.
-    Send(Draft, Timestamp),
+    Send(Message, Timestamp),
 }
 
 /// What a begin came to.
 enum Start {
-    /// The message is to be sent; a draft of its own where the send of another call was taken over.
-    Send(Option<Draft>),
+    /// The message is to be sent; a message of its own where the send of another call was taken over.
+    Send(Option<Message>),
     /// An earlier call with the same `Idempotency-Key` was accepted.
     Accepted,
 }
@@ -278,10 +259,10 @@ enum Start {
 pub fn request_id(
     key: Option<&IdempotencyKey>,
     client: &Client,
-    secret: &Secret,
+    key_set: &KeySet,
 ) -> Result<RequestId, EntropyError> {
     match key {
-        Some(key) => Ok(secret.request_id(&client.id, key)),
+        Some(key) => Ok(key_set.request_id(&client.id, key)),
         None => RequestId::random(),
     }
 }
@@ -300,13 +281,15 @@ pub async fn request(
     is_keyed: bool,
     client: &Client,
     now: Timestamp,
-    tools: Tools<'_>,
+    key_set: &KeySet,
+    state: &RequestState,
 ) -> Result<(), RequestError> {
     metrics::note(|call| call.request_id = Some(id));
-    match Plan::new(request, id, is_keyed, client, now, tools) {
-        Ok(plan) => plan.carry_out(tools).await,
+    match Prepared::new(request, id, is_keyed, client, now, key_set, state) {
+        Ok(prepared) => prepared.carry_out().await,
         Err(refusal) if is_keyed => {
-            answer_refused(request, id, &client.id, refusal, now, tools).await
+            let met = state.verifications.earlier(id, now).await?;
+            answer_refused(request, id, &client.id, refusal, now, met, key_set)
         }
         Err(refusal) => Err(refusal),
     }
@@ -314,18 +297,19 @@ pub async fn request(
 
 /// The answer to a request with an `Idempotency-Key` that is refused now: that of the call that was
 /// accepted, if there was one.
-async fn answer_refused(
+fn answer_refused(
     request: &SendCodeRequest,
     id: RequestId,
     client: &ClientId,
     refusal: RequestError,
     now: Timestamp,
-    tools: Tools<'_>,
+    met: Option<Met>,
+    key_set: &KeySet,
 ) -> Result<(), RequestError> {
-    let Some(met) = tools.verifications.earlier(id, now).await? else {
+    let Some(met) = met else {
         return Err(refusal);
     };
-    if !request.means(client, &met, tools.secret) {
+    if !request.means(client, &met, key_set) {
         return Err(RequestError::KeyReused);
     }
     match met.progress() {
@@ -359,11 +343,11 @@ fn running(met: &Met, now: Timestamp) -> RequestError {
 impl SendCodeRequest {
     /// Whether this means the same as the body of the call that was `met`: recipient, template, and the
     /// values of the parameters that were in it.
-    fn means(&self, client: &ClientId, met: &Met, secret: &Secret) -> bool {
+    fn means(&self, client: &ClientId, met: &Met, key_set: &KeySet) -> bool {
         let Ok(to) = PhoneNumber::parse(self.to.expose_secret()) else {
             return false;
         };
-        let meaning = self.meaning(client, &to, &met.parameters(), secret);
+        let meaning = self.meaning(client, &to, &met.parameters(), key_set);
         meaning.is_some_and(|digest| digest.encode() == met.body())
     }
 
@@ -373,18 +357,18 @@ impl SendCodeRequest {
         client: &ClientId,
         to: &PhoneNumber,
         names: &[&str],
-        secret: &Secret,
+        key_set: &KeySet,
     ) -> Option<Digest> {
         let template = TemplateId::parse(&self.template_id)?.to_string();
         let mut fields = vec![to.expose().as_bytes(), template.as_bytes()];
         for name in names {
             fields.extend([name.as_bytes(), self.parameters.get(*name)?.as_bytes()]);
         }
-        Some(secret.body_digest(client, &fields))
+        Some(key_set.body_digest(client, &fields))
     }
 }
 
-impl<'a> Plan<'a> {
+impl<'a> Prepared<'a> {
     /// Everything about `request` that is decided without asking anyone.
     fn new(
         request: &'a SendCodeRequest,
@@ -392,9 +376,9 @@ impl<'a> Plan<'a> {
         is_keyed: bool,
         client: &'a Client,
         now: Timestamp,
-        tools: Tools<'_>,
+        key_set: &'a KeySet,
+        state: &'a RequestState,
     ) -> Result<Self, RequestError> {
-        let secret = tools.secret;
         let to = PhoneNumber::parse(request.to.expose_secret())?;
         metrics::note(|call| call.country = Some(to.country().clone()));
         if !client.profile.number_types.contains(&to.number_type()) {
@@ -405,23 +389,23 @@ impl<'a> Plan<'a> {
         }
         let template = TemplateId::parse(&request.template_id).and_then(|id| client.template(id));
         let template = template.ok_or(Rejection::Template)?;
-        let recipient = secret.recipient_digest(&client.id, &to);
+        let recipient = key_set.recipient_digest(&client.id, &to);
         let is_test = client.profile.test_recipients.contains(&recipient.encode());
-        if is_test && !tools.stack.allow_test_numbers && !client.id.is_pre_traffic() {
+        if is_test && !state.stack.allow_test_numbers && !client.id.is_pre_traffic() {
             tracing::warn!("a test number was refused: the stack does not allow any");
             return Err(Rejection::General.into());
         }
-        let seed = Seed::random()?;
+        let seed = CodeSeed::random()?;
         let code = if is_test {
-            secret.test_code(&client.id, &to, template.code_length)
+            key_set.test_code(&client.id, &to, template.code_length)
         } else {
-            secret.seeded_code(&client.id, id, &seed, template.code_length)
+            key_set.seeded_code(&client.id, id, &seed, template.code_length)
         };
         let sms = Sms::compose(template.text.render(&code, &request.parameters)?)?;
         let keyed = is_keyed.then(|| {
             let names = template.text.placeholders().filter(|name| *name != CODE);
             let names: Vec<_> = names.collect::<BTreeSet<_>>().into_iter().collect();
-            let body = request.meaning(&client.id, &to, &names, secret)?;
+            let body = request.meaning(&client.id, &to, &names, key_set)?;
             Some((body, names))
         });
         let limits = &client.profile.limits;
@@ -436,6 +420,8 @@ impl<'a> Plan<'a> {
             }
         };
         Ok(Self {
+            key_set,
+            state,
             id,
             client,
             template,
@@ -445,48 +431,48 @@ impl<'a> Plan<'a> {
             request,
             now,
             call: Call::new()?,
-            code: secret.code_digest(&client.id, id, &code),
+            code: key_set.code_digest(&client.id, id, &code),
             keyed: keyed.flatten(),
-            draft: Draft { sms, seed },
+            message: Message { sms, seed },
             to,
         })
     }
 
     /// Begins, sends and marks, or undoes what it began.
-    async fn carry_out(&self, tools: Tools<'_>) -> Result<(), RequestError> {
+    async fn carry_out(&self) -> Result<(), RequestError> {
         let mut beginning = Beginning::default();
-        let begun = self.begin(&mut beginning, tools);
-        let begun = tools.verifications.within(BEGIN_TIMEOUT, begun);
+        let begun = self.begin(&mut beginning);
+        let begun = self.state.verifications.within(BEGIN_TIMEOUT, begun);
         let begun = timed(Step::Begin, begun).await;
         let taken_over = match begun.unwrap_or_else(|| Err(given_up().into())) {
-            Ok(Start::Send(draft)) => draft,
+            Ok(Start::Send(message)) => message,
             Ok(Start::Accepted) => return Ok(()),
             Err(RequestError::Aws(error)) if beginning.takes_over => {
-                return Err(self.unknown(Some(error), tools).await);
+                return Err(self.unknown(Some(error)).await);
             }
             Err(refusal) => {
                 if self.call.is_in_doubt() && !beginning.takes_over {
-                    self.undo(&beginning, true, tools).await?;
+                    self.undo(&beginning, true).await?;
                 }
                 return Err(refusal);
             }
         };
-        let draft = taken_over.as_ref().unwrap_or(&self.draft);
-        let caps = self.caps(tools);
+        let message = taken_over.as_ref().unwrap_or(&self.message);
+        let caps = self.caps();
         if !caps.is_empty()
-            && let Err(refusal) = timed(Step::Caps, self.take_caps(&caps, draft, tools)).await
+            && let Err(refusal) = timed(Step::Caps, self.take_caps(&caps, message)).await
         {
-            self.undo(&beginning, false, tools).await?;
+            self.undo(&beginning, false).await?;
             return Err(refusal);
         }
-        let refusal = match self.publish(draft, tools).await {
+        let refusal = match self.publish(message).await {
             Published::Taken(message_id) => {
-                self.mark(draft, &message_id, tools).await;
+                self.mark(message, &message_id).await;
                 return Ok(());
             }
             Published::Unknown(error) => {
-                self.count(draft, tools).await;
-                return Err(self.unknown(Some(error), tools).await);
+                self.count(message).await;
+                return Err(self.unknown(Some(error)).await);
             }
             Published::Refused(error) => {
                 tracing::warn!(%error, "the message service refused the message");
@@ -494,18 +480,14 @@ impl<'a> Plan<'a> {
             }
             Published::NotTaken(error) => RequestError::NotTaken(error),
         };
-        let release = self.release(&caps, draft, tools);
-        let (undone, ()) = tokio::join!(self.undo(&beginning, false, tools), release);
+        let release = self.release(&caps, message);
+        let (undone, ()) = tokio::join!(self.undo(&beginning, false), release);
         undone.and(Err(refusal))
     }
 
     /// Stores and charges the send, or finds out why not.
-    async fn begin(
-        &self,
-        beginning: &mut Beginning,
-        tools: Tools<'_>,
-    ) -> Result<Start, RequestError> {
-        let verifications = tools.verifications;
+    async fn begin(&self, beginning: &mut Beginning) -> Result<Start, RequestError> {
+        let verifications = &self.state.verifications;
         loop {
             let begun = verifications.begin(self.verification(), beginning.over.as_ref());
             let met = match begun.await? {
@@ -520,20 +502,22 @@ impl<'a> Plan<'a> {
                 }
                 Begun::Met(met) => met,
             };
-            match self.left_by(&met, tools.secret)? {
+            match self.left_by(&met)? {
                 Left::Nothing => return Ok(Start::Accepted),
                 Left::Begin => beginning.over = Some(met),
-                Left::Send(draft, expires_at) => {
+                Left::Send(message, expires_at) => {
                     beginning.takes_over = true;
-                    return self.take_over(draft, expires_at, &met, verifications).await;
+                    return self
+                        .take_over(message, expires_at, &met, verifications)
+                        .await;
                 }
             }
         }
     }
 
     /// What there is to do after the call that was `met`.
-    fn left_by(&self, met: &Met, secret: &Secret) -> Result<Left, RequestError> {
-        if !self.request.means(&self.client.id, met, secret) {
+    fn left_by(&self, met: &Met) -> Result<Left, RequestError> {
+        if !self.request.means(&self.client.id, met, self.key_set) {
             return Err(RequestError::KeyReused);
         }
         match met.progress() {
@@ -546,9 +530,9 @@ impl<'a> Plan<'a> {
         }
         let expires_at = self.now.plus(self.template.ttl).max(met.expires_at());
         let expires_at = expires_at.min(met.began_at().plus(LONGEST_LIFE));
-        let draft = self.stored_draft(met, secret);
-        match draft.filter(|_| self.now.plus(SHORTEST_LIFE) <= expires_at) {
-            Some(draft) => Ok(Left::Send(draft, expires_at)),
+        let message = self.stored_message(met);
+        match message.filter(|_| self.now.plus(SHORTEST_LIFE) <= expires_at) {
+            Some(message) => Ok(Left::Send(message, expires_at)),
             // Its code may be on its way: no other while it is alive.
             None if self.now < met.expires_at() => Err(RequestError::Running {
                 until: met.expires_at(),
@@ -558,25 +542,26 @@ impl<'a> Plan<'a> {
     }
 
     /// The message of the call that was `met`, with the same code.
-    fn stored_draft(&self, met: &Met, secret: &Secret) -> Option<Draft> {
+    fn stored_message(&self, met: &Met) -> Option<Message> {
         let (client, length, seed) = (&self.client.id, met.code_length(), met.seed()?);
+        let key_set = self.key_set;
         let is_stored = |digest| met.has_code(digest);
         let code = if self.is_test {
-            let code = secret.test_code(client, &self.to, length);
-            secret
+            let code = key_set.test_code(client, &self.to, length);
+            key_set
                 .is_stored(client, self.id, &code, is_stored)
                 .then_some(code)
         } else {
-            secret.stored_code(client, self.id, &seed, length, is_stored)
+            key_set.stored_code(client, self.id, &seed, length, is_stored)
         };
         let text = self.template.text.render(&code?, &self.request.parameters);
         let sms = Sms::compose(text.ok()?).ok()?;
-        Some(Draft { sms, seed })
+        Some(Message { sms, seed })
     }
 
     async fn take_over(
         &self,
-        draft: Draft,
+        message: Message,
         expires_at: Timestamp,
         met: &Met,
         verifications: &Verifications,
@@ -586,7 +571,7 @@ impl<'a> Plan<'a> {
             ..self.verification()
         };
         let until = match verifications.take_over(new, met).await? {
-            Begun::Begun => return Ok(Start::Send(Some(draft))),
+            Begun::Begun => return Ok(Start::Send(Some(message))),
             Begun::Met(met) if met.progress() == Progress::Accepted => {
                 return Ok(Start::Accepted);
             }
@@ -601,7 +586,7 @@ impl<'a> Plan<'a> {
             id: self.id,
             client: &self.client.id,
             code: self.code,
-            seed: self.draft.seed,
+            seed: self.message.seed,
             code_length: self.template.code_length,
             max_attempts: self.template.max_attempts,
             now: self.now,
@@ -621,43 +606,38 @@ impl<'a> Plan<'a> {
             recipient: self.recipient,
             limits: &self.client.profile.limits,
             admitted: self.admitted,
-            parts: self.draft.sms.parts(),
+            parts: self.message.sms.parts(),
             prepaid: self.client.profile.prepaid,
         })
     }
 
     /// The caps of the client and of the stack; a test number has none.
-    fn caps(&self, tools: Tools<'_>) -> Vec<Cap<'_>> {
+    fn caps(&self) -> Vec<Cap<'_>> {
         let (client, limits) = (&self.client.id, &self.client.profile.limits);
         let caps = [
             limits.per_second.map(|most| Cap::per_second(client, most)),
             limits.per_day.map(|most| Cap::per_day(client, most)),
-            tools.stack.daily_part_cap.map(Cap::of_stack),
+            self.state.stack.daily_part_cap.map(Cap::of_stack),
         ];
         let caps = caps.into_iter().flatten();
         caps.filter(|_| !self.is_test).collect()
     }
 
     /// Counts the request under all `caps` side by side, or under none.
-    async fn take_caps(
-        &self,
-        caps: &[Cap<'_>],
-        draft: &Draft,
-        tools: Tools<'_>,
-    ) -> Result<(), RequestError> {
-        let parts = draft.sms.parts();
+    async fn take_caps(&self, caps: &[Cap<'_>], message: &Message) -> Result<(), RequestError> {
+        let parts = message.sms.parts();
         let taken = caps
             .iter()
-            .map(|cap| tools.verifications.take(*cap, parts, self.now));
+            .map(|cap| self.state.verifications.take(*cap, parts, self.now));
         let taken = join_all(taken).await;
         let (mut counted, mut longest, mut failed) = (Vec::new(), None, None);
         for (cap, taken) in caps.iter().zip(taken) {
             match taken {
-                Ok(Taken::Taken) => counted.push(*cap),
-                Ok(Taken::Refused { until }) => {
-                    let limit = match cap.account {
-                        Account::Client(_) => Limit::Client,
-                        Account::Stack => Limit::Stack,
+                Ok(CapOutcome::Counted) => counted.push(*cap),
+                Ok(CapOutcome::Reached { until }) => {
+                    let limit = match cap.counter {
+                        UsageCounter::Client(_) => Limit::Client,
+                        UsageCounter::Stack => Limit::Stack,
                     };
                     longest = longest.max(Some((until, limit)));
                 }
@@ -672,16 +652,16 @@ impl<'a> Plan<'a> {
             }
             (None, None) => return Ok(()),
         };
-        self.release(&counted, draft, tools).await;
+        self.release(&counted, message).await;
         Err(refusal)
     }
 
     /// Takes back what was counted under `caps`.
-    async fn release(&self, caps: &[Cap<'_>], draft: &Draft, tools: Tools<'_>) {
-        let parts = draft.sms.parts();
+    async fn release(&self, caps: &[Cap<'_>], message: &Message) {
+        let parts = message.sms.parts();
         let released = caps
             .iter()
-            .map(|cap| tools.verifications.release(*cap, parts, self.now));
+            .map(|cap| self.state.verifications.release(*cap, parts, self.now));
         for released in join_all(released).await {
             if let Err(error) = released {
                 tracing::warn!(%error, "failed to release a cap; it counts one too many");
@@ -689,42 +669,45 @@ impl<'a> Plan<'a> {
         }
     }
 
-    async fn publish(&self, draft: &Draft, tools: Tools<'_>) -> Published {
+    async fn publish(&self, message: &Message) -> Published {
         if self.is_test {
             tracing::info!(test_number = true, "no message is sent to a test number");
             return Published::Taken("test".to_owned());
         }
         let max_price = self.client.profile.max_price.as_deref();
         let from = &self.template.from;
-        let published = tools
+        let published = self
+            .state
             .messages
-            .publish(&draft.sms, &self.to, from, max_price);
+            .publish(&message.sms, &self.to, from, max_price);
         let published = timed(Step::Publish, published).await;
         if let Published::Taken(_) | Published::Unknown(_) = published {
-            metrics::sent(draft.sms.parts());
+            metrics::sent(message.sms.parts());
         }
         published
     }
 
     /// Marks the send and counts it. A code that is only stored validates like one that is marked: the
     /// answer stands whatever becomes of this.
-    async fn mark(&self, draft: &Draft, message_id: &str, tools: Tools<'_>) {
-        let marked = tools
+    async fn mark(&self, message: &Message, message_id: &str) {
+        let marked = self
+            .state
             .verifications
-            .mark_sent(self.id, draft.seed, message_id);
-        let (marked, ()) = tokio::join!(timed(Step::Mark, marked), self.count(draft, tools));
+            .mark_sent(self.id, message.seed, message_id);
+        let (marked, ()) = tokio::join!(timed(Step::Mark, marked), self.count(message));
         if let Err(error) = marked {
             tracing::warn!(%error, "failed to mark a send as sent");
         }
     }
 
-    async fn count(&self, draft: &Draft, tools: Tools<'_>) {
+    async fn count(&self, message: &Message) {
         if self.is_test {
             return;
         }
-        let (client, parts) = (&self.client.id, draft.sms.parts());
+        let (client, parts) = (&self.client.id, message.sms.parts());
         let is_capped = self.client.profile.limits.per_day.is_some();
-        let counted = tools
+        let counted = self
+            .state
             .verifications
             .count(client, self.id, parts, is_capped, self.now);
         if let Err(error) = counted.await {
@@ -736,22 +719,18 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// When it is not undone: the code may be alive.
-    async fn undo(
-        &self,
-        beginning: &Beginning,
-        may_land: bool,
-        tools: Tools<'_>,
-    ) -> Result<(), RequestError> {
+    async fn undo(&self, beginning: &Beginning, may_land: bool) -> Result<(), RequestError> {
         if beginning.takes_over {
-            return Err(self.unknown(None, tools).await);
+            return Err(self.unknown(None).await);
         }
         let over = beginning.over.as_ref();
-        let undone = tools
+        let undone = self
+            .state
             .verifications
             .undo(self.verification(), over, may_land);
         match timed(Step::Undo, undone).await {
             Ok(Undone::Undone) => Ok(()),
-            Ok(Undone::TakenOver) => Err(self.unknown(None, tools).await),
+            Ok(Undone::TakenOver) => Err(self.unknown(None).await),
             Err(error) => {
                 tracing::error!(%error, "failed to undo a begin; its charge and its code stay");
                 Err(error.into())
@@ -760,9 +739,14 @@ impl<'a> Plan<'a> {
     }
 
     /// The message service may have taken the message: when the next may be sent.
-    async fn unknown(&self, source: Option<AwsError>, tools: Tools<'_>) -> RequestError {
+    async fn unknown(&self, source: Option<AwsError>) -> RequestError {
         let limits = &self.client.profile.limits;
-        let until = match tools.verifications.read_recipient(self.recipient).await {
+        let until = match self
+            .state
+            .verifications
+            .read_recipient(self.recipient)
+            .await
+        {
             Ok(recipient) => recipient.windows_until(limits, self.now),
             Err(_) => None,
         };

@@ -40,14 +40,14 @@ pub use directory::{Directory, DirectoryError, KEEP};
 pub use guess::Verdict;
 pub use recipients::{Charge, RecipientState};
 pub use transaction::Call;
-pub use usage::{Account, Cap, Taken, UsageState};
+pub use usage::{Cap, CapOutcome, UsageCounter, UsageState};
 
 /// The table of verifications, recipients, usage and balances; clones share its connections.
 #[derive(Clone, Debug)]
 pub struct Verifications {
     dynamodb: aws_sdk_dynamodb::Client,
     /// For a write whose outcome is the answer.
-    patient: aws_sdk_dynamodb::Client,
+    for_guesses: aws_sdk_dynamodb::Client,
     /// For transactions, which make their own attempts, and for what must not be repeated.
     once: aws_sdk_dynamodb::Client,
     sleep: SharedAsyncSleep,
@@ -59,7 +59,7 @@ impl Verifications {
     #[must_use]
     pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: &str) -> Self {
         Self {
-            patient: aws::patient(&dynamodb),
+            for_guesses: aws::for_guesses(&dynamodb),
             once: aws::once(&dynamodb, TRANSACTION_ATTEMPT_TIMEOUT),
             sleep: aws::sleep(&dynamodb),
             dynamodb,

@@ -1,4 +1,4 @@
-//! Log lines: JSON in the cloud, for people on a laptop.
+//! Log lines: JSON for CloudWatch, for people on a laptop.
 //!
 //! The line of a call is its metrics too: it is written whatever the level.
 //!

@@ -9,10 +9,11 @@ use crate::clock::Timestamp;
 use crate::domain::client::Client;
 use crate::domain::code::Guess;
 use crate::domain::ids::{CallId, IdempotencyKey, RequestId};
-use crate::domain::key_set::Secret;
+use crate::domain::key_set::KeySet;
 use crate::entropy::EntropyError;
 use crate::metrics::{self, Step, timed};
-use crate::store::{Verdict, Verifications};
+use crate::state::ValidateState;
+use crate::store::Verdict;
 
 /// The body of a call of `validate`.
 #[derive(Debug, ToSchema)]
@@ -40,7 +41,7 @@ pub enum ValidateError {
 
 /// The answer to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum CheckCodeOutcome {
     /// The right code, for the first time.
     Success,
     /// A wrong code; it is counted.
@@ -63,24 +64,25 @@ pub async fn validate(
     key: Option<&IdempotencyKey>,
     client: &Client,
     now: Timestamp,
-    secret: &Secret,
-    verifications: &Verifications,
-) -> Result<Answer, ValidateError> {
+    key_set: &KeySet,
+    state: &ValidateState,
+) -> Result<CheckCodeOutcome, ValidateError> {
     let Some(id) = RequestId::parse(&request.request_id) else {
-        return Ok(Answer::NotFound);
+        return Ok(CheckCodeOutcome::NotFound);
     };
     metrics::note(|call| call.request_id = Some(id));
+    let verifications = &state.verifications;
     let Some(guess) = Guess::parse(request.code.expose_secret()) else {
         let open = timed(Step::Guess, verifications.is_open(id, &client.id, now)).await?;
         return Ok(if open {
-            Answer::NotMatched
+            CheckCodeOutcome::NotMatched
         } else {
-            Answer::NotFound
+            CheckCodeOutcome::NotFound
         });
     };
-    let digests = secret.guess_digests(&client.id, id, &guess);
+    let digests = key_set.guess_digests(&client.id, id, &guess);
     let call = match key {
-        Some(key) => secret.guess_id(&client.id, key, id, &guess),
+        Some(key) => key_set.guess_id(&client.id, key, id, &guess),
         None => CallId::random()?,
     };
     let guessed = verifications.guess(id, &client.id, digests, &call, now);
@@ -96,7 +98,7 @@ pub async fn validate(
                 // The next right guess does it.
                 tracing::warn!(%error, "failed to forget a recipient's failures");
             }
-            Ok(Answer::Success)
+            Ok(CheckCodeOutcome::Success)
         }
         Verdict::NotMatched { recipient } => {
             if let Some(recipient) = recipient {
@@ -104,8 +106,8 @@ pub async fn validate(
                 let counted = verifications.count_failure(&recipient, &call, limits, now);
                 timed(Step::Settle, counted).await?;
             }
-            Ok(Answer::NotMatched)
+            Ok(CheckCodeOutcome::NotMatched)
         }
-        Verdict::NotFound => Ok(Answer::NotFound),
+        Verdict::NotFound => Ok(CheckCodeOutcome::NotFound),
     }
 }

@@ -12,14 +12,14 @@ use twofa::store::MAX_ITEMS;
 
 use crate::cap::CarryOver;
 
-use crate::error::{Error, Faults};
+use crate::error::{Error, ValidationErrors};
 use crate::file::{self, ClientEntry, TemplateEntry};
 use crate::input;
 use crate::output::{Progress, Report};
-use crate::place::Place;
 use crate::settings::{
     self, Bound, Change, changes, changes_json, changes_lines, check_limits, lock_warning,
 };
+use crate::target::Target;
 use crate::{template, text};
 
 /// Creates and changes clients and templates as a TOML file says
@@ -83,31 +83,31 @@ pub(crate) struct ApplyCommand {
 
 impl ApplyCommand {
     /// Carries it out.
-    pub(crate) async fn run(self, place: &Place, progress: Progress) -> Result<Report, Error> {
-        let mut faults = Faults::default();
+    pub(crate) async fn run(self, target: &Target, progress: Progress) -> Result<Report, Error> {
+        let mut errors = ValidationErrors::default();
         let source = input::file(&self.file)?;
-        let entries = file::read(&source, &mut faults)?;
+        let entries = file::read(&source, &mut errors)?;
         let mut plans = Vec::new();
         for entry in entries {
-            let client = place.directory.query(&entry.id).await?;
-            plans.push(Plan::of(entry, client, self.prune_templates, &mut faults));
+            let client = target.directory.query(&entry.id).await?;
+            plans.push(Plan::of(entry, client, self.prune_templates, &mut errors));
         }
-        file::tell_lines(&source, &mut faults.0);
-        faults.finish(())?;
+        file::tell_lines(&source, &mut errors.0);
+        errors.finish(())?;
         if !self.dry_run {
             let mut carry_over = CarryOver::default();
             for plan in &plans {
                 if plan.needs_verifications() {
-                    place.verifications()?;
+                    target.verifications()?;
                 }
                 if plan.carries_over {
                     carry_over.note(&plan.id, plan.per_day_before);
                 }
             }
             for plan in &plans {
-                plan.carry_out(place).await?;
+                plan.carry_out(target).await?;
             }
-            carry_over.carry_out(place, progress).await?;
+            carry_over.carry_out(target, progress).await?;
         }
         let report = report(&plans, self.dry_run);
         let differs = plans.iter().any(Plan::has_changes);
@@ -152,7 +152,12 @@ struct TemplatePlan {
 }
 
 impl Plan {
-    fn of(entry: ClientEntry, client: Option<Client>, prune: bool, faults: &mut Faults) -> Self {
+    fn of(
+        entry: ClientEntry,
+        client: Option<Client>,
+        prune: bool,
+        errors: &mut ValidationErrors,
+    ) -> Self {
         let ClientEntry {
             id,
             path,
@@ -164,8 +169,8 @@ impl Plan {
         if is_new && settings.countries.is_none() {
             let missing = "is required for a new client";
             let field = format!("{path}.countries");
-            if !faults.0.iter().any(|fault| fault.field == field) {
-                faults.note(field, missing);
+            if !errors.0.iter().any(|error| error.field == field) {
+                errors.note(field, missing);
             }
         }
         let names_cap = matches!(settings.per_day, Some(Bound::At(_)));
@@ -197,12 +202,12 @@ impl Plan {
         let mut planned = Vec::new();
         for entry in templates {
             let path = entry.path.clone();
-            let Some(plan) = TemplatePlan::of(entry, &id, &stored, faults) else {
+            let Some(plan) = TemplatePlan::of(entry, &id, &stored, errors) else {
                 continue;
             };
             let mut others = planned.iter().map(|other: &TemplatePlan| &other.fields);
             if others.any(|other| other.id == plan.fields.id) {
-                faults.note(&path, "is the same template as another one above");
+                errors.note(&path, "is the same template as another one above");
             }
             planned.push(plan);
         }
@@ -214,7 +219,7 @@ impl Plan {
         } else {
             Vec::new()
         };
-        let attempts = check_together(&profile, &planned, &unnamed, &path, faults);
+        let attempts = check_together(&profile, &planned, &unnamed, &path, errors);
         Self {
             id,
             is_new,
@@ -245,19 +250,19 @@ impl Plan {
     /// Writes in an order in which nobody meets a refusal that neither the old nor the new settings
     /// give. Limits that leave room for the guesses of all templates, before and after, do so in between
     /// too if fewer guesses come first and more of them last.
-    async fn carry_out(&self, place: &Place) -> Result<(), Error> {
+    async fn carry_out(&self, target: &Target) -> Result<(), Error> {
         if self.templates_first {
             // The profile as it was, until its own turn.
             let before = self.old.as_ref().unwrap_or(&self.profile);
-            let version = self.write_templates(place, before).await?;
-            self.write_profile(place, version).await?;
+            let version = self.write_templates(target, before).await?;
+            self.write_profile(target, version).await?;
         } else {
-            let version = self.write_profile(place, self.profile.version).await?;
+            let version = self.write_profile(target, self.profile.version).await?;
             let profile = Profile {
                 version,
                 ..self.profile.clone()
             };
-            self.write_templates(place, &profile).await?;
+            self.write_templates(target, &profile).await?;
         }
         Ok(())
     }
@@ -265,7 +270,7 @@ impl Plan {
     /// Writes the profile over the one of that version, with the balance; returns its new version.
     async fn write_profile(
         &self,
-        place: &Place,
+        target: &Target,
         version: Option<Version>,
     ) -> Result<Option<Version>, Error> {
         if self.changes.is_empty() {
@@ -276,7 +281,7 @@ impl Plan {
             let keys = self.profile.api_keys.iter();
             details.extend(keys.map(|key| format!("key {}: from the file", key.id())));
         }
-        let change = place.draft(&self.id, "apply", details).await?;
+        let change = target.draft(&self.id, "apply", details).await?;
         let new = change.version();
         let profile = Profile {
             version,
@@ -288,16 +293,16 @@ impl Plan {
             change.put_profile(&profile)?
         };
         if let Some(balance) = self.balance {
-            change = change.set_balance(place.verifications_table()?, balance.into())?;
+            change = change.set_balance(target.verifications_table()?, balance.into())?;
         }
-        self.made(place.carry_out(change).await?)?;
+        self.made(target.carry_out(change).await?)?;
         Ok(Some(new))
     }
 
     /// Writes the templates beside that profile; returns its new version.
     async fn write_templates(
         &self,
-        place: &Place,
+        target: &Target,
         profile: &Profile,
     ) -> Result<Option<Version>, Error> {
         let changed = self.templates.iter().filter(|t| !t.changes.is_empty());
@@ -310,7 +315,7 @@ impl Plan {
                 Some(changed) => template::recorded(fields, changed),
                 None => vec![format!("template {} ({}) removed", fields.name, fields.id)],
             });
-            let draft = place.draft(&self.id, "apply", details.collect());
+            let draft = target.draft(&self.id, "apply", details.collect());
             let change = draft.await?;
             let new = change.version();
             let mut change = change.put_profile(&profile)?;
@@ -320,7 +325,7 @@ impl Plan {
                     None => change.remove_template(fields.id)?,
                 };
             }
-            self.made(place.carry_out(change).await?)?;
+            self.made(target.carry_out(change).await?)?;
             profile.version = Some(new);
         }
         Ok(profile.version)
@@ -342,7 +347,7 @@ fn check_together(
     planned: &[TemplatePlan],
     kept: &[TemplateFields],
     path: &str,
-    faults: &mut Faults,
+    errors: &mut ValidationErrors,
 ) -> u8 {
     let all = planned.iter().map(|plan| &plan.fields).chain(kept);
     let mut names = BTreeSet::new();
@@ -350,12 +355,12 @@ fn check_together(
         if !names.insert(&template.name) {
             let name = &template.name;
             let problem = format!("more than one template would be called {name:?}");
-            faults.note(format!("{path}.templates"), problem);
+            errors.note(format!("{path}.templates"), problem);
         }
     }
     let most = all.map(|template| template.max_attempts).max();
     let most = most.unwrap_or_default();
-    check_limits(profile, most, path, faults);
+    check_limits(profile, most, path, errors);
     most
 }
 
@@ -365,7 +370,7 @@ impl TemplatePlan {
         entry: TemplateEntry,
         client: &ClientId,
         stored: &[TemplateFields],
-        faults: &mut Faults,
+        errors: &mut ValidationErrors,
     ) -> Option<Self> {
         let has_id = |id| stored.iter().find(|old| Some(old.id) == id);
         let stable_id = template::stable_id(client, &entry.name);
@@ -375,7 +380,7 @@ impl TemplatePlan {
             None => by_name().or_else(|| has_id(stable_id)),
         };
         let id = old.map(|old| old.id).or(entry.id).or(stable_id);
-        let id = faults.take(&entry.path, id.ok_or("needs an id"))?;
+        let id = errors.take(&entry.path, id.ok_or("needs an id"))?;
         let base = old
             .cloned()
             .unwrap_or_else(|| TemplateFields::new(id, &entry.name, "", ""));
@@ -388,7 +393,7 @@ impl TemplatePlan {
             code_length: entry.code_length.unwrap_or(base.code_length),
             max_attempts: entry.max_attempts.unwrap_or(base.max_attempts),
         };
-        template::check(&fields, &entry.path, faults);
+        template::check(&fields, &entry.path, errors);
         let changes = changes(old.map(template::fields), template::fields(&fields));
         Some(Self {
             fields,

@@ -7,9 +7,9 @@ use twofa::store::Record;
 
 use crate::error::Error;
 use crate::input;
-use crate::moment::shown;
 use crate::output::Report;
-use crate::place::Place;
+use crate::target::Target;
+use crate::time::shown;
 
 /// Shows what operators changed, newest first: when, who, which command, and what it did
 ///
@@ -29,9 +29,9 @@ pub(crate) struct AuditCommand {
 
 impl AuditCommand {
     /// Carries it out.
-    pub(crate) async fn run(self, place: &Place) -> Result<Report, Error> {
+    pub(crate) async fn run(self, target: &Target) -> Result<Report, Error> {
         let client = self.client.as_deref().map(input::client_id).transpose()?;
-        let mut records = place.directory.records(client.as_ref()).await?;
+        let mut records = target.directory.records(client.as_ref()).await?;
         records.truncate(self.limit);
         let text = if records.is_empty() {
             "no operator has changed anything".to_owned()

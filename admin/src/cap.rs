@@ -8,7 +8,7 @@ use twofa::store::KEEP;
 
 use crate::error::{Error, Unfinished};
 use crate::output::{Progress, listed};
-use crate::place::Place;
+use crate::target::Target;
 
 /// The longest that a call takes: the time-out of the functions.
 const CALL: Duration = Duration::from_secs(25);
@@ -36,7 +36,7 @@ impl CarryOver {
     /// Counts the requests, once every function knows of the caps. The profiles are written by then.
     ///
     /// It may be done again and again: a cap that has counted a request does not count it twice.
-    pub(crate) async fn carry_out(self, place: &Place, progress: Progress) -> Result<(), Error> {
+    pub(crate) async fn carry_out(self, target: &Target, progress: Progress) -> Result<(), Error> {
         if self.clients.is_empty() {
             return Ok(());
         }
@@ -50,7 +50,7 @@ impl CarryOver {
                 ));
                 tokio::time::sleep(REACHES_ALL).await;
             }
-            let verifications = place.verifications()?;
+            let verifications = target.verifications()?;
             for client in &self.clients {
                 let carried = verifications.carry_over(client, Clock::System.now());
                 carried

@@ -6,18 +6,18 @@ use twofa::clock::Timestamp;
 use twofa::domain::api_key::StoredKey;
 use twofa::domain::client::{Client, Countries, Profile};
 use twofa::domain::limits::Limits;
-use twofa::store::{Account, MAX_ITEMS, UsageState};
+use twofa::store::{MAX_ITEMS, UsageCounter, UsageState};
 
 use crate::cap::CarryOver;
-use crate::error::{Error, Faults};
+use crate::error::{Error, ValidationErrors};
 use crate::input;
 use crate::key::{self, NewKey};
 use crate::output::{Progress, Report, listed, pairs, table};
-use crate::place::Place;
 use crate::settings::{
     Bound, Change, Field, SettingOptions, changes, changes_json, changes_lines, check_limits,
     fields, lock_warning, own_name, switch, switch_name, warnings, whole,
 };
+use crate::target::Target;
 use crate::template;
 
 /// Adds, shows and changes clients
@@ -126,7 +126,7 @@ impl ClientCommand {
     /// Carries it out.
     pub(crate) async fn run(
         self,
-        place: &Place,
+        target: &Target,
         now: Timestamp,
         progress: Progress,
     ) -> Result<Report, Error> {
@@ -136,20 +136,34 @@ impl ClientCommand {
                 settings,
                 with_key,
                 expires,
-            } => add(place, &client, &settings, with_key, expires.as_deref(), now).await,
-            Self::List => list(place, now).await,
-            Self::Show { client } => show(place, &client, now).await,
-            Self::Set { client, settings } => set(place, &client, &settings, now, progress).await,
-            Self::TopUp { client, parts } => top_up(place, &client, parts, now).await,
-            Self::Remove { client, yes } => remove(place, &client, yes, now).await,
-            Self::Disable { client, switches } => turn(place, &client, &switches, true).await,
-            Self::Enable { client, switches } => turn(place, &client, &switches, false).await,
+            } => {
+                add(
+                    target,
+                    &client,
+                    &settings,
+                    with_key,
+                    expires.as_deref(),
+                    now,
+                )
+                .await
+            }
+            Self::List => list(target, now).await,
+            Self::Show { client } => show(target, &client, now).await,
+            Self::Set { client, settings } => set(target, &client, &settings, now, progress).await,
+            Self::TopUp { client, parts } => top_up(target, &client, parts, now).await,
+            Self::Remove { client, yes } => remove(target, &client, yes, now).await,
+            Self::Disable { client, switches } => {
+                set_enabled(target, &client, &switches, true).await
+            }
+            Self::Enable { client, switches } => {
+                set_enabled(target, &client, &switches, false).await
+            }
         }
     }
 }
 
 async fn add(
-    place: &Place,
+    target: &Target,
     client: &str,
     options: &SettingOptions,
     with_key: bool,
@@ -158,19 +172,19 @@ async fn add(
 ) -> Result<Report, Error> {
     let id =
         own_name(input::client_id(client)?).map_err(|error| Error::invalid("client", error))?;
-    let mut faults = Faults::default();
-    let (settings, balance) = options.read(&mut faults);
+    let mut errors = ValidationErrors::default();
+    let (settings, balance) = options.read(&mut errors);
     if options.countries.is_none() {
-        faults.note(
+        errors.note(
             "countries",
             "is required: --countries GB,IE or, for all, '*'",
         );
     }
-    let expires_at = key::expiry(expires, now, &mut faults);
+    let expires_at = key::expiry(expires, now, &mut errors);
     let countries = settings.countries.clone().unwrap_or(Countries::All);
     let mut profile = settings.applied_to(Profile::new(id.as_str(), countries));
-    check_limits(&profile, 0, "", &mut faults);
-    faults.finish(())?;
+    check_limits(&profile, 0, "", &mut errors);
+    errors.finish(())?;
     let key = if with_key {
         Some(NewKey::random(&id, expires_at, now)?)
     } else {
@@ -183,12 +197,12 @@ async fn add(
     let mut details = changes_lines(&changes(None, fields(&profile)), "");
     details.extend(balance.map(|parts| format!("balance: {parts}")));
     details.extend(key.as_ref().map(NewKey::detail));
-    let draft = place.draft(&id, "client add", details).await?;
+    let draft = target.draft(&id, "client add", details).await?;
     let mut change = draft.add_profile(&profile)?;
     if balance.is_some() {
-        change = change.set_balance(place.verifications_table()?, balance)?;
+        change = change.set_balance(target.verifications_table()?, balance)?;
     }
-    if !place.carry_out(change).await? {
+    if !target.carry_out(change).await? {
         return Err(Error::ClientExists(id));
     }
     let client = Client {
@@ -216,10 +230,10 @@ async fn add(
     Ok(Report::new(text, json).warn(warnings(&client.profile)))
 }
 
-async fn list(place: &Place, now: Timestamp) -> Result<Report, Error> {
+async fn list(target: &Target, now: Timestamp) -> Result<Report, Error> {
     let mut clients = Vec::new();
-    for id in place.directory.clients().await? {
-        clients.extend(place.directory.query(&id).await?);
+    for id in target.directory.clients().await? {
+        clients.extend(target.directory.query(&id).await?);
     }
     let row = |client: &Client| {
         let profile = &client.profile;
@@ -248,11 +262,11 @@ async fn list(place: &Place, now: Timestamp) -> Result<Report, Error> {
     Ok(Report::new(text, json!({ "clients": described })))
 }
 
-async fn show(place: &Place, client: &str, now: Timestamp) -> Result<Report, Error> {
-    let client = input::client(place, client).await?;
-    let usage = match place.verifications() {
+async fn show(target: &Target, client: &str, now: Timestamp) -> Result<Report, Error> {
+    let client = input::client(target, client).await?;
+    let usage = match target.verifications() {
         Ok(verifications) => {
-            let account = Account::Client(&client.id);
+            let account = UsageCounter::Client(&client.id);
             Some(verifications.read_usage(account, now).await?)
         }
         Err(_) => None,
@@ -276,63 +290,68 @@ async fn show(place: &Place, client: &str, now: Timestamp) -> Result<Report, Err
 }
 
 async fn set(
-    place: &Place,
+    target: &Target,
     client: &str,
     options: &SettingOptions,
     now: Timestamp,
     progress: Progress,
 ) -> Result<Report, Error> {
-    let mut faults = Faults::default();
-    let (settings, new_balance) = options.read(&mut faults);
-    faults.finish(())?;
-    let client = input::client(place, client).await?;
+    let mut errors = ValidationErrors::default();
+    let (settings, new_balance) = options.read(&mut errors);
+    errors.finish(())?;
+    let client = input::client(target, client).await?;
     let mut carry_over = CarryOver::default();
     if let Some(Bound::At(_)) = settings.per_day {
-        place.verifications()?;
+        target.verifications()?;
         carry_over.note(&client.id, client.profile.limits.per_day);
     }
-    let mut faults = Faults::default();
+    let mut errors = ValidationErrors::default();
     let profile = settings.applied_to(client.profile.clone());
-    check_limits(&profile, client.max_attempts(), "", &mut faults);
-    faults.finish(())?;
+    check_limits(&profile, client.max_attempts(), "", &mut errors);
+    errors.finish(())?;
     let mut changed = changes(Some(fields(&client.profile)), fields(&profile));
     let mut new_parts = None;
     if let Some(new) = new_balance {
         let new: Option<u32> = new.into();
-        let account = Account::Client(&client.id);
-        let usage = place.verifications()?.read_usage(account, now).await?;
+        let account = UsageCounter::Client(&client.id);
+        let usage = target.verifications()?.read_usage(account, now).await?;
         changed.extend(balance_change(balance(&client.profile, &usage), new));
         new_parts = Some(new);
     }
     if !changed.is_empty() {
-        let draft = place.draft(&client.id, "client set", changes_lines(&changed, ""));
+        let draft = target.draft(&client.id, "client set", changes_lines(&changed, ""));
         let mut change = draft.await?.put_profile(&profile)?;
         if let Some(new) = new_parts {
-            change = change.set_balance(place.verifications_table()?, new)?;
+            change = change.set_balance(target.verifications_table()?, new)?;
         }
-        if !place.carry_out(change).await? {
+        if !target.carry_out(change).await? {
             return Err(Error::Overtaken(client.id));
         }
     }
-    carry_over.carry_out(place, progress).await?;
+    carry_over.carry_out(target, progress).await?;
     let told = changed.iter().any(Change::is_of_numbers);
     let warnings = told.then(|| warnings(&profile)).into_iter().flatten();
     Ok(changed_report(&client, &profile.limits, &changed).warn(warnings))
 }
 
-async fn top_up(place: &Place, client: &str, parts: u32, now: Timestamp) -> Result<Report, Error> {
-    let client = input::client(place, client).await?;
+async fn top_up(
+    target: &Target,
+    client: &str,
+    parts: u32,
+    now: Timestamp,
+) -> Result<Report, Error> {
+    let client = input::client(target, client).await?;
     if !client.profile.prepaid {
         return Err(Error::NoBalance(client.id));
     }
     let details = vec![format!("balance: {parts} parts more")];
-    let draft = place.draft(&client.id, "client top-up", details).await?;
-    let change = draft.top_up(place.verifications_table()?, parts)?;
-    if !place.carry_out(change).await? {
+    let draft = target.draft(&client.id, "client top-up", details).await?;
+    let change = draft.top_up(target.verifications_table()?, parts)?;
+    if !target.carry_out(change).await? {
         return Err(Error::NoBalance(client.id));
     }
-    let account = Account::Client(&client.id);
-    let left = place
+    let account = UsageCounter::Client(&client.id);
+    let left = target
         .verifications()?
         .read_usage(account, now)
         .await?
@@ -347,12 +366,12 @@ async fn top_up(place: &Place, client: &str, parts: u32, now: Timestamp) -> Resu
 }
 
 async fn remove(
-    place: &Place,
+    target: &Target,
     client: &str,
     is_sure: bool,
     now: Timestamp,
 ) -> Result<Report, Error> {
-    let client = input::client(place, client).await?;
+    let client = input::client(target, client).await?;
     let keys = client.profile.api_keys.iter();
     let live: Vec<_> = keys
         .filter(|key| key.is_live(now))
@@ -375,7 +394,7 @@ async fn remove(
                 .iter()
                 .map(|t| format!("template {} ({})", t.name, t.id)),
         );
-        let draft = place.draft(&client.id, "client remove", details);
+        let draft = target.draft(&client.id, "client remove", details);
         let mut change = draft.await?;
         let version = change.version();
         change = if is_last {
@@ -386,7 +405,7 @@ async fn remove(
         for template in templates {
             change = change.remove_template(template.id)?;
         }
-        if !place.carry_out(change).await? {
+        if !target.carry_out(change).await? {
             return Err(Error::Overtaken(client.id));
         }
         if is_last {
@@ -442,19 +461,19 @@ fn balance_change(old: Option<i64>, new: Option<u32>) -> Option<Change> {
     })
 }
 
-async fn turn(
-    place: &Place,
+async fn set_enabled(
+    target: &Target,
     client: &str,
     switches: &[String],
     off: bool,
 ) -> Result<Report, Error> {
-    let mut faults = Faults::default();
+    let mut errors = ValidationErrors::default();
     let mut turned = Vec::new();
     for written in switches {
-        turned.extend(faults.take("switch", switch(written)));
+        turned.extend(errors.take("switch", switch(written)));
     }
-    faults.finish(())?;
-    let client = input::client(place, client).await?;
+    errors.finish(())?;
+    let client = input::client(target, client).await?;
     let mut profile = client.profile.clone();
     for switch in turned {
         if off {
@@ -470,8 +489,11 @@ async fn turn(
             "client enable"
         };
         let change = changes(Some(fields(&client.profile)), fields(&profile));
-        let draft = place.draft(&client.id, what, changes_lines(&change, ""));
-        if !place.carry_out(draft.await?.put_profile(&profile)?).await? {
+        let draft = target.draft(&client.id, what, changes_lines(&change, ""));
+        if !target
+            .carry_out(draft.await?.put_profile(&profile)?)
+            .await?
+        {
             return Err(Error::Overtaken(client.id));
         }
     }

@@ -12,7 +12,7 @@ use twofa::domain::template::Sender;
 
 use crate::error::Error;
 use crate::output::{Report, table};
-use crate::place::Place;
+use crate::target::Target;
 
 /// Looks at all that a message needs: credentials, tables, secret, SMS settings, senders, alarms
 ///
@@ -67,28 +67,28 @@ impl Check {
 
 impl DoctorCommand {
     /// Carries it out.
-    pub(crate) async fn run(self, place: &Place, now: Timestamp) -> Result<Report, Error> {
-        let mut checks = vec![Check::new("region", State::Fine, &place.region)];
-        let caller = place.caller().await;
+    pub(crate) async fn run(self, target: &Target, now: Timestamp) -> Result<Report, Error> {
+        let mut checks = vec![Check::new("region", State::Fine, &target.region)];
+        let caller = target.caller().await;
         checks.push(Check::of(
             "caller",
             caller.map(|arn| (State::Fine, arn.to_owned())),
         ));
-        let directory = table_status(place, &place.directory_table).await;
+        let directory = table_status(target, &target.directory_table).await;
         checks.push(Check::of("directory table", directory));
-        let verifications = match place.verifications_table() {
-            Ok(name) => table_status(place, name).await.map_err(Error::from),
+        let verifications = match target.verifications_table() {
+            Ok(name) => table_status(target, name).await.map_err(Error::from),
             Err(error) => Err(error.into()),
         };
         checks.push(Check::of("verifications table", verifications));
-        let secret = place.secret(now).await;
+        let secret = target.secret(now).await;
         let secret = secret.map(|_| (State::Fine, "can be read".to_owned()));
         checks.push(Check::of("secret", secret));
-        checks.push(Check::of("SMS sandbox", sandbox(place).await));
-        checks.push(Check::of("SMS spend limit", spend_limit(place).await));
-        checks.push(Check::of("senders", senders(place).await));
-        if let Some(topic) = &place.alarm_topic {
-            checks.push(Check::of("alarms", alarms(place, topic).await));
+        checks.push(Check::of("SMS sandbox", sandbox(target).await));
+        checks.push(Check::of("SMS spend limit", spend_limit(target).await));
+        checks.push(Check::of("senders", senders(target).await));
+        if let Some(topic) = &target.alarm_topic {
+            checks.push(Check::of("alarms", alarms(target, topic).await));
         }
         let rows = checks.iter().map(|check| {
             let state = check.state.as_str().to_owned();
@@ -106,8 +106,8 @@ fn describe(check: &Check) -> Value {
     json!({ "check": check.name, "state": check.state.as_str(), "detail": check.detail })
 }
 
-async fn table_status(place: &Place, name: &str) -> Result<(State, String), AwsError> {
-    let described = place
+async fn table_status(target: &Target, name: &str) -> Result<(State, String), AwsError> {
+    let described = target
         .dynamodb
         .describe_table()
         .table_name(name)
@@ -124,8 +124,8 @@ async fn table_status(place: &Place, name: &str) -> Result<(State, String), AwsE
     Ok((state, format!("{name} is {status}")))
 }
 
-async fn sandbox(place: &Place) -> Result<(State, String), AwsError> {
-    let asked = place.sns.get_sms_sandbox_account_status().send().await;
+async fn sandbox(target: &Target) -> Result<(State, String), AwsError> {
+    let asked = target.sns.get_sms_sandbox_account_status().send().await;
     let status = asked.map_err(|error| AwsError::new("GetSMSSandboxAccountStatus", &error))?;
     Ok(if status.is_in_sandbox {
         let detail = "the account is in it: only numbers that it has verified get messages";
@@ -135,8 +135,8 @@ async fn sandbox(place: &Place) -> Result<(State, String), AwsError> {
     })
 }
 
-async fn spend_limit(place: &Place) -> Result<(State, String), AwsError> {
-    let asked = place.sns.get_sms_attributes().send().await;
+async fn spend_limit(target: &Target) -> Result<(State, String), AwsError> {
+    let asked = target.sns.get_sms_attributes().send().await;
     let attributes = asked.map_err(|error| AwsError::new("GetSMSAttributes", &error))?;
     let attributes = attributes.attributes.unwrap_or_default();
     Ok(match attributes.get("MonthlySpendLimit") {
@@ -150,11 +150,11 @@ async fn spend_limit(place: &Place) -> Result<(State, String), AwsError> {
 }
 
 /// Whether SNS takes the senders of all templates, as far as that can be known.
-async fn senders(place: &Place) -> Result<(State, String), Error> {
+async fn senders(target: &Target) -> Result<(State, String), Error> {
     let mut senders = BTreeSet::new();
     let mut problems = Vec::new();
-    for id in place.directory.clients().await? {
-        let Some(client) = place.directory.query(&id).await? else {
+    for id in target.directory.clients().await? {
+        let Some(client) = target.directory.query(&id).await? else {
             continue;
         };
         for template in client.templates {
@@ -167,7 +167,7 @@ async fn senders(place: &Place) -> Result<(State, String), Error> {
         }
     }
     if !senders.is_empty() {
-        let listed = place
+        let listed = target
             .sns
             .list_origination_numbers()
             .into_paginator()
@@ -190,9 +190,9 @@ async fn senders(place: &Place) -> Result<(State, String), Error> {
     })
 }
 
-async fn alarms(place: &Place, topic: &str) -> Result<(State, String), AwsError> {
+async fn alarms(target: &Target, topic: &str) -> Result<(State, String), AwsError> {
     const PENDING: &str = "PendingConfirmation";
-    let subscriptions = place.sns.list_subscriptions_by_topic().topic_arn(topic);
+    let subscriptions = target.sns.list_subscriptions_by_topic().topic_arn(topic);
     let listed = subscriptions.into_paginator().items().send();
     let listed = listed.collect::<Result<Vec<_>, _>>().await;
     let listed = listed.map_err(|error| AwsError::new("ListSubscriptionsByTopic", &error))?;

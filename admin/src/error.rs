@@ -9,7 +9,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use serde_json::{Value, json};
 use thiserror::Error;
 use twofa::aws::error::{AwsError, AwsErrorKind};
-use twofa::aws::key_set_reader::SecretError;
+use twofa::aws::key_set_reader::KeySetError;
 use twofa::domain::api_key::MAX_KEYS;
 use twofa::domain::ids::ClientId;
 use twofa::entropy::EntropyError;
@@ -17,7 +17,7 @@ use twofa::store::{ChangeError, DirectoryError};
 
 /// One field that is not valid, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct ValidationError {
     /// The option, or the path in a file.
     pub(crate) field: String,
     /// What is wrong with it.
@@ -26,7 +26,7 @@ pub(crate) struct Fault {
     pub(crate) line: Option<usize>,
 }
 
-impl Fault {
+impl ValidationError {
     fn json(&self) -> Value {
         let mut json = json!({ "field": self.field, "error": self.problem });
         if let Some(line) = self.line {
@@ -45,21 +45,21 @@ pub(crate) fn field_at(path: &str, field: &str) -> String {
     }
 }
 
-/// Every fault of one input.
+/// Every error of one input.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Faults(pub(crate) Vec<Fault>);
+pub(crate) struct ValidationErrors(pub(crate) Vec<ValidationError>);
 
-impl Faults {
-    /// Notes a fault of `field`.
+impl ValidationErrors {
+    /// Notes a error of `field`.
     pub(crate) fn note(&mut self, field: impl Into<String>, problem: impl fmt::Display) {
-        self.0.push(Fault {
+        self.0.push(ValidationError {
             field: field.into(),
             problem: problem.to_string(),
             line: None,
         });
     }
 
-    /// What was read of `field`, or nothing and its fault.
+    /// What was read of `field`, or nothing and its error.
     pub(crate) fn take<T, E: fmt::Display>(
         &mut self,
         field: impl Into<String>,
@@ -68,7 +68,7 @@ impl Faults {
         read.map_err(|error| self.note(field, error)).ok()
     }
 
-    /// `value`, if there are no faults.
+    /// `value`, if there are no errors.
     pub(crate) fn finish<T>(self, value: T) -> Result<T, Error> {
         if self.0.is_empty() {
             Ok(value)
@@ -78,14 +78,14 @@ impl Faults {
     }
 }
 
-impl fmt::Display for Faults {
+impl fmt::Display for ValidationErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, fault) in self.0.iter().enumerate() {
-            let Fault {
+        for (number, error) in self.0.iter().enumerate() {
+            let ValidationError {
                 field,
                 problem,
                 line,
-            } = fault;
+            } = error;
             let end = if number == 0 { "" } else { "\n  " };
             let line = line
                 .map(|line| format!("line {line}: "))
@@ -98,7 +98,7 @@ impl fmt::Display for Faults {
 
 /// It is not known where to work, or it cannot be found out.
 #[derive(Debug, Error)]
-pub(crate) enum PlaceError {
+pub(crate) enum TargetError {
     /// Nothing was said.
     #[error(
         "say where: --local, --stack NAME, or --directory-table TABLE; or set TWOFA_STACK or TWOFA_LOCAL"
@@ -138,8 +138,8 @@ pub(crate) enum PlaceError {
     Region,
 }
 
-impl PlaceError {
-    /// Whether the command line is at fault.
+impl TargetError {
+    /// Whether the command line is at error.
     pub(crate) fn is_usage(&self) -> bool {
         match self {
             Self::Nowhere | Self::Mixed | Self::Idle(_) | Self::Endpoint(_) | Self::Needs(_) => {
@@ -170,7 +170,7 @@ pub(crate) enum Unfinished {
 pub(crate) enum Error {
     /// What was typed in is not valid; nothing is written.
     #[error("{0}")]
-    Invalid(Faults),
+    Invalid(ValidationErrors),
     /// No such client.
     #[error("there is no client {0}")]
     NoClient(ClientId),
@@ -260,7 +260,7 @@ pub(crate) enum Error {
     },
     /// It is not known where the tables are, or they are out of reach.
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Target(#[from] TargetError),
     /// A change failed.
     #[error(transparent)]
     Change(#[from] ChangeError),
@@ -272,30 +272,30 @@ pub(crate) enum Error {
     Aws(#[from] AwsError),
     /// The secret could not be had.
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    KeySet(#[from] KeySetError),
     /// There were no random numbers.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
 }
 
 impl Error {
-    /// A single fault.
+    /// A single error.
     pub(crate) fn invalid(field: &str, problem: impl fmt::Display) -> Self {
-        let mut faults = Faults::default();
-        faults.note(field, problem);
-        Self::Invalid(faults)
+        let mut errors = ValidationErrors::default();
+        errors.note(field, problem);
+        Self::Invalid(errors)
     }
 
     /// 1: failed, 2: not valid, 3: not found.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Invalid(_) => ExitCode::from(2),
-            Self::Place(error) if error.is_usage() => ExitCode::from(2),
+            Self::Target(error) if error.is_usage() => ExitCode::from(2),
             Self::NoClient(_)
             | Self::NoTemplate { .. }
             | Self::NoKey(_)
             | Self::NoTestNumber { .. }
-            | Self::Place(PlaceError::NoStack(_)) => ExitCode::from(3),
+            | Self::Target(TargetError::NoStack(_)) => ExitCode::from(3),
             Self::ClientExists(_)
             | Self::TemplateExists { .. }
             | Self::TooManyKeys { .. }
@@ -307,10 +307,10 @@ impl Error {
             | Self::File { .. }
             | Self::Output(_)
             | Self::NotCarriedOver { .. }
-            | Self::Place(_)
+            | Self::Target(_)
             | Self::Directory(_)
             | Self::Aws(_)
-            | Self::Secret(_)
+            | Self::KeySet(_)
             | Self::Entropy(_) => ExitCode::from(1),
         }
     }
@@ -330,8 +330,8 @@ impl Error {
             source: Unfinished::Aws(error),
             ..
         }
-        | Self::Secret(SecretError::Aws(error))
-        | Self::Place(PlaceError::Aws(error))) = self
+        | Self::KeySet(KeySetError::Aws(error))
+        | Self::Target(TargetError::Aws(error))) = self
         else {
             return None;
         };
@@ -358,7 +358,7 @@ impl Error {
     /// The error for scripts.
     pub(crate) fn json(&self, causes: &[String]) -> Value {
         let fields = match self {
-            Self::Invalid(faults) => faults.0.iter().map(Fault::json).collect(),
+            Self::Invalid(errors) => errors.0.iter().map(ValidationError::json).collect(),
             _ => Vec::new(),
         };
         json!({

@@ -9,8 +9,8 @@ use crate::error::Error;
 use crate::input;
 use crate::key;
 use crate::output::Report;
-use crate::place::Place;
 use crate::settings::{NONE, fields};
+use crate::target::Target;
 use crate::template;
 
 /// Writes clients and templates as the TOML file that `apply` reads
@@ -29,17 +29,17 @@ pub(crate) struct ExportCommand {
 
 impl ExportCommand {
     /// Carries it out.
-    pub(crate) async fn run(self, place: &Place) -> Result<Report, Error> {
+    pub(crate) async fn run(self, target: &Target) -> Result<Report, Error> {
         let mut clients = Table::new();
         if self.clients.is_empty() {
-            for id in place.directory.clients().await? {
-                if let Some(client) = place.directory.query(&id).await? {
+            for id in target.directory.clients().await? {
+                if let Some(client) = target.directory.query(&id).await? {
                     clients.insert(id.to_string(), Value::Table(entry(&client)));
                 }
             }
         }
         for written in &self.clients {
-            let client = input::client(place, written).await?;
+            let client = input::client(target, written).await?;
             clients.insert(client.id.to_string(), Value::Table(entry(&client)));
         }
         let mut file = Table::new();

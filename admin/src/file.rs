@@ -1,4 +1,4 @@
-//! The file of `twofa apply`, read to its end: every fault is told with its path, all at once.
+//! The file of `twofa apply`, read to its end: every error is told with its path, all at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,10 @@ use twofa::domain::api_key::{KeyDigest, MAX_KEYS, StoredKey};
 use twofa::domain::ids::{ClientId, TemplateId};
 use twofa::domain::limits::Window;
 
-use crate::error::{Error, Fault, Faults};
+use crate::error::{Error, ValidationError, ValidationErrors};
 use crate::input;
-use crate::moment;
 use crate::settings::{self, Bound, Settings};
+use crate::time;
 
 /// From which likeness on a field is taken for another one misspelt; clap's own.
 const ALIKE: f64 = 0.7;
@@ -47,43 +47,43 @@ pub(crate) struct TemplateEntry {
     pub(crate) max_attempts: Option<u8>,
 }
 
-/// Reads the file; what is wrong with its fields is noted in `faults`.
-pub(crate) fn read(source: &str, faults: &mut Faults) -> Result<Vec<ClientEntry>, Error> {
+/// Reads the file; what is wrong with its fields is noted in `errors`.
+pub(crate) fn read(source: &str, errors: &mut ValidationErrors) -> Result<Vec<ClientEntry>, Error> {
     let table: Table = source.parse().map_err(|error| malformed(&error, source))?;
-    let from = faults.0.len();
-    let entries = entries(table, faults);
-    tell_lines(source, &mut faults.0[from..]);
+    let from = errors.0.len();
+    let entries = entries(table, errors);
+    tell_lines(source, &mut errors.0[from..]);
     Ok(entries)
 }
 
-/// The fault of a file that is no TOML.
+/// The error of a file that is no TOML.
 fn malformed(error: &toml::de::Error, source: &str) -> Error {
-    let mut faults = Faults::default();
-    faults.note("file", error.message());
+    let mut errors = ValidationErrors::default();
+    errors.note("file", error.message());
     let at = error.span().map(|span| line_of(source, span.start));
-    if let Some(fault) = faults.0.first_mut() {
-        fault.line = at;
+    if let Some(error) = errors.0.first_mut() {
+        error.line = at;
     }
-    Error::Invalid(faults)
+    Error::Invalid(errors)
 }
 
-/// The number of the line at that place, from 1.
+/// The number of the line at that target, from 1.
 fn line_of(source: &str, at: usize) -> usize {
     let before = source.as_bytes().iter().take(at);
     before.filter(|byte| **byte == b'\n').count() + 1
 }
 
-/// Tells the faults their lines: that of the field, or of the nearest table around one that is not there.
-pub(crate) fn tell_lines(source: &str, faults: &mut [Fault]) {
+/// Tells the errors their lines: that of the field, or of the nearest table around one that is not there.
+pub(crate) fn tell_lines(source: &str, errors: &mut [ValidationError]) {
     let Ok(table) = DeTable::parse(source) else {
         return;
     };
     let mut lines = BTreeMap::new();
     note_lines("", table.get_ref(), source, &mut lines);
-    for fault in faults.iter_mut().filter(|fault| fault.line.is_none()) {
-        let mut path = fault.field.as_str();
-        while fault.line.is_none() && !path.is_empty() {
-            fault.line = lines.get(path).copied();
+    for error in errors.iter_mut().filter(|error| error.line.is_none()) {
+        let mut path = error.field.as_str();
+        while error.line.is_none() && !path.is_empty() {
+            error.line = lines.get(path).copied();
             path = path.rfind(['.', '[']).map_or("", |end| &path[..end]);
         }
     }
@@ -109,29 +109,34 @@ fn note_lines(path: &str, table: &DeTable<'_>, source: &str, lines: &mut BTreeMa
     }
 }
 
-fn entries(table: Table, faults: &mut Faults) -> Vec<ClientEntry> {
-    let mut file = Reader::new(String::new(), table, faults);
+fn entries(table: Table, errors: &mut ValidationErrors) -> Vec<ClientEntry> {
+    let mut file = Reader::new(String::new(), table, errors);
     let clients = file.table("clients");
     file.finish();
     let Some((path, clients)) = clients else {
-        faults.note("clients", "must be a table: [clients.shop]");
+        errors.note("clients", "must be a table: [clients.shop]");
         return Vec::new();
     };
     let entries = clients.into_iter().filter_map(|(id, client)| {
         let path = join(&path, &id);
         let id = ClientId::parse(&id).map_err(|error| error.to_string());
-        let id = faults.take(
+        let id = errors.take(
             &path,
             id.and_then(|id| settings::own_name(id).map_err(|error| error.to_string())),
         );
-        let table = table_of(client, &path, faults);
-        Some(client_entry(id?, path, table?, faults))
+        let table = table_of(client, &path, errors);
+        Some(client_entry(id?, path, table?, errors))
     });
     entries.collect()
 }
 
-fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -> ClientEntry {
-    let mut reader = Reader::new(path.clone(), table, faults);
+fn client_entry(
+    id: ClientId,
+    path: String,
+    table: Table,
+    errors: &mut ValidationErrors,
+) -> ClientEntry {
+    let mut reader = Reader::new(path.clone(), table, errors);
     let mut settings = Settings {
         name: reader.text("name", |text| settings::name(&text)),
         countries: reader.texts("countries", |texts| settings::countries(texts)),
@@ -151,13 +156,13 @@ fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -
     reader.finish();
     let keys = keys.into_iter().flatten();
     let keys: Vec<_> = keys
-        .filter_map(|(path, table)| stored_key(path, table, faults))
+        .filter_map(|(path, table)| stored_key(path, table, errors))
         .collect();
     if keys.len() > MAX_KEYS {
-        faults.note(join(&path, "keys"), format!("must be at most {MAX_KEYS}"));
+        errors.note(join(&path, "keys"), format!("must be at most {MAX_KEYS}"));
     }
     if let Some((path, limits)) = limits {
-        let mut reader = Reader::new(path, limits, faults);
+        let mut reader = Reader::new(path, limits, errors);
         settings.max_failures = reader.integer("max_failures");
         settings.lock_seconds = reader.count("lock_seconds");
         settings.per_second = reader.count("per_second");
@@ -167,7 +172,7 @@ fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -
         settings.windows = windows.and_then(|written| {
             let number = written.len();
             let windows = written.into_iter();
-            let read = windows.filter_map(|(path, table)| window(path, table, faults));
+            let read = windows.filter_map(|(path, table)| window(path, table, errors));
             let read: Vec<_> = read.collect();
             // What is wrong with one of them is told already.
             (read.len() == number).then_some(read)
@@ -176,7 +181,7 @@ fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -
     let templates: Vec<_> = templates
         .into_iter()
         .flatten()
-        .filter_map(|(path, table)| template_entry(path, table, faults))
+        .filter_map(|(path, table)| template_entry(path, table, errors))
         .collect();
     ClientEntry {
         id,
@@ -187,11 +192,11 @@ fn client_entry(id: ClientId, path: String, table: Table, faults: &mut Faults) -
     }
 }
 
-fn stored_key(path: String, table: Table, faults: &mut Faults) -> Option<StoredKey> {
-    let mut reader = Reader::new(path, table, faults);
+fn stored_key(path: String, table: Table, errors: &mut ValidationErrors) -> Option<StoredKey> {
+    let mut reader = Reader::new(path, table, errors);
     let digest = reader.text("digest", KeyDigest::try_from);
-    let created_at = reader.text("created_at", |text| moment::any(&text));
-    let expires_at = reader.text("expires_at", |text| moment::any(&text));
+    let created_at = reader.text("created_at", |text| time::any(&text));
+    let expires_at = reader.text("expires_at", |text| time::any(&text));
     reader.require("digest", digest.is_some());
     reader.require("created_at", created_at.is_some());
     reader.finish();
@@ -202,8 +207,8 @@ fn stored_key(path: String, table: Table, faults: &mut Faults) -> Option<StoredK
     })
 }
 
-fn window(path: String, table: Table, faults: &mut Faults) -> Option<Window> {
-    let mut reader = Reader::new(path, table, faults);
+fn window(path: String, table: Table, errors: &mut ValidationErrors) -> Option<Window> {
+    let mut reader = Reader::new(path, table, errors);
     let window = (reader.integer("sends"), reader.integer("seconds"));
     reader.require("sends", window.0.is_some());
     reader.require("seconds", window.1.is_some());
@@ -214,8 +219,12 @@ fn window(path: String, table: Table, faults: &mut Faults) -> Option<Window> {
     Some(Window { sends, seconds })
 }
 
-fn template_entry(path: String, table: Table, faults: &mut Faults) -> Option<TemplateEntry> {
-    let mut reader = Reader::new(path.clone(), table, faults);
+fn template_entry(
+    path: String,
+    table: Table,
+    errors: &mut ValidationErrors,
+) -> Option<TemplateEntry> {
+    let mut reader = Reader::new(path.clone(), table, errors);
     let id = reader.text("id", |text| {
         TemplateId::parse(&text).ok_or("must be a UUID")
     });
@@ -244,7 +253,7 @@ fn template_entry(path: String, table: Table, faults: &mut Faults) -> Option<Tem
 struct Reader<'a> {
     path: String,
     table: Table,
-    faults: &'a mut Faults,
+    errors: &'a mut ValidationErrors,
     /// Fields that were there, right or wrong.
     met: BTreeSet<&'static str>,
     /// Fields that there could be.
@@ -252,11 +261,11 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(path: String, table: Table, faults: &'a mut Faults) -> Self {
+    fn new(path: String, table: Table, errors: &'a mut ValidationErrors) -> Self {
         Self {
             path,
             table,
-            faults,
+            errors,
             met: BTreeSet::new(),
             known: BTreeSet::new(),
         }
@@ -276,7 +285,7 @@ impl<'a> Reader<'a> {
     ) -> Option<T> {
         let (path, value) = self.take(field)?;
         match value {
-            Value::String(text) => self.faults.take(path, parse(text)),
+            Value::String(text) => self.errors.take(path, parse(text)),
             other => self.mismatch(path, "a string", &other),
         }
     }
@@ -299,7 +308,7 @@ impl<'a> Reader<'a> {
                 other => return self.mismatch(path, "a list of strings", other),
             }
         }
-        self.faults.take(path, parse(texts))
+        self.errors.take(path, parse(texts))
     }
 
     fn integer<T: TryFrom<i64>>(&mut self, field: &'static str) -> Option<T> {
@@ -307,7 +316,7 @@ impl<'a> Reader<'a> {
         match &value {
             Value::Integer(number) => {
                 let number = T::try_from(*number).map_err(|_| "is out of range");
-                self.faults.take(path, number)
+                self.errors.take(path, number)
             }
             other => self.mismatch(path, "a whole number", other),
         }
@@ -331,7 +340,7 @@ impl<'a> Reader<'a> {
 
     fn table(&mut self, field: &'static str) -> Option<(String, Table)> {
         let (path, value) = self.take(field)?;
-        let table = table_of(value, &path, self.faults)?;
+        let table = table_of(value, &path, self.errors)?;
         Some((path, table))
     }
 
@@ -343,7 +352,7 @@ impl<'a> Reader<'a> {
         };
         let tables = values.into_iter().enumerate().filter_map(|(nth, value)| {
             let path = format!("{path}[{nth}]");
-            let table = table_of(value, &path, self.faults)?;
+            let table = table_of(value, &path, self.errors)?;
             Some((path, table))
         });
         Some(tables.collect())
@@ -352,13 +361,13 @@ impl<'a> Reader<'a> {
     /// Notes a field that is missing. One that is there and wrong is noted already.
     fn require(&mut self, field: &'static str, has_value: bool) {
         if !has_value && !self.met.contains(field) {
-            self.faults.note(join(&self.path, field), "is required");
+            self.errors.note(join(&self.path, field), "is required");
         }
     }
 
     fn mismatch<T>(&mut self, path: String, expected: &str, found: &Value) -> Option<T> {
         let found = found.type_str();
-        self.faults
+        self.errors
             .note(path, format!("must be {expected}, not {found}"));
         None
     }
@@ -377,17 +386,17 @@ impl<'a> Reader<'a> {
                 }
                 _ => "is not a known field".to_owned(),
             };
-            self.faults.note(join(&self.path, field), problem);
+            self.errors.note(join(&self.path, field), problem);
         }
     }
 }
 
-fn table_of(value: Value, path: &str, faults: &mut Faults) -> Option<Table> {
+fn table_of(value: Value, path: &str, errors: &mut ValidationErrors) -> Option<Table> {
     match value {
         Value::Table(table) => Some(table),
         other => {
             let found = other.type_str();
-            faults.note(path, format!("must be a table, not {found}"));
+            errors.note(path, format!("must be a table, not {found}"));
             None
         }
     }

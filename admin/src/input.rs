@@ -11,7 +11,7 @@ use twofa::domain::ids::ClientId;
 use twofa::domain::phone::PhoneNumber;
 
 use crate::error::Error;
-use crate::place::Place;
+use crate::target::Target;
 
 /// What stands for standard input.
 const STDIN: &str = "-";
@@ -77,13 +77,13 @@ pub(crate) fn masked(number: &PhoneNumber) -> String {
 }
 
 /// The client that is called `written`, as it is now.
-pub(crate) async fn client(place: &Place, written: &str) -> Result<Client, Error> {
+pub(crate) async fn client(target: &Target, written: &str) -> Result<Client, Error> {
     let id = client_id(written)?;
-    let client = place.directory.query(&id).await?;
+    let client = target.directory.query(&id).await?;
     client.ok_or(Error::NoClient(id))
 }
 
-/// Reads a client's name. It is not repeated when it is none: it may be a key in the wrong place.
+/// Reads a client's name. It is not repeated when it is none: it may be a key in the wrong target.
 pub(crate) fn client_id(written: &str) -> Result<ClientId, Error> {
     ClientId::parse(written).map_err(|error| Error::invalid("client", error))
 }

@@ -7,11 +7,11 @@ use twofa::domain::api_key::{ApiKey, KEY_ID_LENGTH, MAX_KEYS, StoredKey};
 use twofa::domain::ids::ClientId;
 use twofa::entropy::EntropyError;
 
-use crate::error::{Error, Faults};
+use crate::error::{Error, ValidationErrors};
 use crate::input;
-use crate::moment;
 use crate::output::{Report, table};
-use crate::place::Place;
+use crate::target::Target;
+use crate::time;
 
 /// Adds and revokes keys
 #[derive(Debug, Subcommand)]
@@ -45,10 +45,10 @@ pub(crate) enum KeyCommand {
 
 impl KeyCommand {
     /// Carries it out.
-    pub(crate) async fn run(self, place: &Place, now: Timestamp) -> Result<Report, Error> {
+    pub(crate) async fn run(self, target: &Target, now: Timestamp) -> Result<Report, Error> {
         match self {
-            Self::Add { client, expires } => add(place, &client, expires.as_deref(), now).await,
-            Self::Revoke { client, key } => revoke(place, &client, &key, now).await,
+            Self::Add { client, expires } => add(target, &client, expires.as_deref(), now).await,
+            Self::Revoke { client, key } => revoke(target, &client, &key, now).await,
         }
     }
 }
@@ -105,15 +105,15 @@ impl NewKey {
 }
 
 async fn add(
-    place: &Place,
+    target: &Target,
     client: &str,
     expires: Option<&str>,
     now: Timestamp,
 ) -> Result<Report, Error> {
-    let mut faults = Faults::default();
-    let expires_at = expiry(expires, now, &mut faults);
-    faults.finish(())?;
-    let client = input::client(place, client).await?;
+    let mut errors = ValidationErrors::default();
+    let expires_at = expiry(expires, now, &mut errors);
+    errors.finish(())?;
+    let client = input::client(target, client).await?;
     let mut profile = client.profile;
     // Keys that have expired only take room.
     profile.api_keys.retain(|key| key.is_live(now));
@@ -125,10 +125,10 @@ async fn add(
     }
     let key = NewKey::random(&client.id, expires_at, now)?;
     profile.api_keys.push(key.stored.clone());
-    let draft = place
+    let draft = target
         .draft(&client.id, "key add", vec![key.detail()])
         .await?;
-    if !place.carry_out(draft.put_profile(&profile)?).await? {
+    if !target.carry_out(draft.put_profile(&profile)?).await? {
         return Err(Error::Overtaken(client.id));
     }
     let text = format!(
@@ -141,7 +141,7 @@ async fn add(
 }
 
 async fn revoke(
-    place: &Place,
+    target: &Target,
     client: &str,
     written: &str,
     now: Timestamp,
@@ -153,7 +153,7 @@ async fn revoke(
         return Err(Error::invalid("key_id", problem));
     }
     let prefix = written.to_ascii_lowercase();
-    let client = input::client(place, client).await?;
+    let client = input::client(target, client).await?;
     let mut profile = client.profile;
     let (revoked, kept): (Vec<_>, Vec<_>) = profile
         .api_keys
@@ -168,8 +168,8 @@ async fn revoke(
     };
     profile.api_keys = kept;
     let details = vec![format!("key {}: revoked", revoked.id())];
-    let draft = place.draft(&client.id, "key revoke", details).await?;
-    if !place.carry_out(draft.put_profile(&profile)?).await? {
+    let draft = target.draft(&client.id, "key revoke", details).await?;
+    if !target.carry_out(draft.put_profile(&profile)?).await? {
         return Err(Error::Overtaken(client.id));
     }
     let live = profile.api_keys.iter().any(|key| key.is_live(now));
@@ -192,21 +192,21 @@ async fn revoke(
 pub(crate) fn expiry(
     written: Option<&str>,
     now: Timestamp,
-    faults: &mut Faults,
+    errors: &mut ValidationErrors,
 ) -> Option<Timestamp> {
-    faults.take("expires", moment::to_come(written?, now))
+    errors.take("expires", time::to_come(written?, now))
 }
 
 fn expiry_of(key: &StoredKey) -> Option<String> {
     let at = key.expires_at?;
-    Some(moment::shown(Timestamp::from_millis(at)))
+    Some(time::shown(Timestamp::from_millis(at)))
 }
 
 /// A key for scripts: its id and its times.
 pub(crate) fn describe(key: &StoredKey, now: Timestamp) -> Value {
     json!({
         "id": key.id(),
-        "created_at": moment::shown(Timestamp::from_millis(key.created_at)),
+        "created_at": time::shown(Timestamp::from_millis(key.created_at)),
         "expires_at": expiry_of(key),
         "live": key.is_live(now),
     })
@@ -216,7 +216,7 @@ pub(crate) fn describe(key: &StoredKey, now: Timestamp) -> Value {
 pub(crate) fn exported(key: &StoredKey) -> Value {
     json!({
         "digest": String::from(key.digest),
-        "created_at": moment::shown(Timestamp::from_millis(key.created_at)),
+        "created_at": time::shown(Timestamp::from_millis(key.created_at)),
         "expires_at": expiry_of(key),
     })
 }
@@ -226,7 +226,7 @@ pub(crate) fn table_of(keys: &[StoredKey], now: Timestamp) -> String {
     let row = |key: &StoredKey| {
         let expires = expiry_of(key).unwrap_or_else(|| "never".to_owned());
         let state = if key.is_live(now) { "live" } else { "expired" };
-        let created = moment::shown(Timestamp::from_millis(key.created_at));
+        let created = time::shown(Timestamp::from_millis(key.created_at));
         [key.id(), state.to_owned(), created, expires]
     };
     table(

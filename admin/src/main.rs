@@ -19,10 +19,10 @@ use crate::error::Error;
 use crate::export::ExportCommand;
 use crate::key::KeyCommand;
 use crate::output::{Progress, Report};
-use crate::place::PlaceOptions;
 use crate::preview::PreviewCommand;
 use crate::recipient::RecipientCommand;
 use crate::send_test::SendTestCommand;
+use crate::target::TargetOptions;
 use crate::template::TemplateCommand;
 use crate::test_number::TestNumberCommand;
 use crate::usage::UsageCommand;
@@ -37,16 +37,16 @@ mod export;
 mod file;
 mod input;
 mod key;
-mod moment;
 mod output;
-mod place;
 mod preview;
 mod recipient;
 mod send_test;
 mod settings;
+mod target;
 mod template;
 mod test_number;
 mod text;
+mod time;
 mod usage;
 
 /// Operates Twofa: clients, keys, templates, recipients, usage
@@ -70,7 +70,7 @@ struct Options {
     #[arg(long, global = true)]
     json: bool,
     #[command(flatten)]
-    place: PlaceOptions,
+    target: TargetOptions,
     #[command(subcommand)]
     command: Command,
 }
@@ -108,12 +108,12 @@ enum Command {
 async fn main() -> ExitCode {
     let parsed = Options::command().try_get_matches().and_then(|matches| {
         let mut options = Options::from_arg_matches(&matches)?;
-        options.place.prefer_arguments(&matches);
+        options.target.prefer_arguments(&matches);
         Ok(options)
     });
     let Options {
         json,
-        place,
+        target,
         command,
     } = match parsed {
         Ok(options) => options,
@@ -131,7 +131,7 @@ async fn main() -> ExitCode {
         Command::Completions { shell } => {
             output::say(&completions(shell)).map(|()| ExitCode::SUCCESS)
         }
-        command => match run(command, &place, Progress::new(json)).await {
+        command => match run(command, &target, Progress::new(json)).await {
             Ok(report) => report.print(json),
             Err(error) => Err(error),
         },
@@ -145,21 +145,25 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command, place: &PlaceOptions, progress: Progress) -> Result<Report, Error> {
+async fn run(
+    command: Command,
+    target: &TargetOptions,
+    progress: Progress,
+) -> Result<Report, Error> {
     let now = Clock::System.now();
     match command {
-        Command::Client(command) => command.run(&place.open().await?, now, progress).await,
-        Command::Key(command) => command.run(&place.open().await?, now).await,
-        Command::Template(command) => command.run(&place.open().await?).await,
-        Command::Preview(command) => command.run(place).await,
-        Command::Recipient(command) => command.run(&place.open().await?, now).await,
-        Command::TestNumber(command) => command.run(&place.open().await?, now).await,
-        Command::Usage(command) => command.run(&place.open().await?, now).await,
-        Command::Apply(command) => command.run(&place.open().await?, progress).await,
-        Command::Export(command) => command.run(&place.open().await?).await,
-        Command::Audit(command) => command.run(&place.open().await?).await,
-        Command::Doctor(command) => command.run(&place.open().await?, now).await,
-        Command::SendTest(command) => command.run(&place.open().await?).await,
+        Command::Client(command) => command.run(&target.open().await?, now, progress).await,
+        Command::Key(command) => command.run(&target.open().await?, now).await,
+        Command::Template(command) => command.run(&target.open().await?).await,
+        Command::Preview(command) => command.run(target).await,
+        Command::Recipient(command) => command.run(&target.open().await?, now).await,
+        Command::TestNumber(command) => command.run(&target.open().await?, now).await,
+        Command::Usage(command) => command.run(&target.open().await?, now).await,
+        Command::Apply(command) => command.run(&target.open().await?, progress).await,
+        Command::Export(command) => command.run(&target.open().await?).await,
+        Command::Audit(command) => command.run(&target.open().await?).await,
+        Command::Doctor(command) => command.run(&target.open().await?, now).await,
+        Command::SendTest(command) => command.run(&target.open().await?).await,
         Command::Completions { shell } => {
             Ok(Report::new(completions(shell), shell.to_string().into()))
         }

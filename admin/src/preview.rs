@@ -8,10 +8,10 @@ use twofa::domain::code::CODE_LENGTH;
 use twofa::domain::message::Encoding;
 use twofa::domain::template::{CODE, DEFAULT_CODE_LENGTH, TemplateText};
 
-use crate::error::{Error, Faults};
+use crate::error::{Error, ValidationErrors};
 use crate::input;
 use crate::output::Report;
-use crate::place::PlaceOptions;
+use crate::target::TargetOptions;
 use crate::template;
 use crate::text::{self, measure, parts_text};
 
@@ -44,22 +44,22 @@ pub(crate) struct PreviewCommand {
 
 impl PreviewCommand {
     /// Carries it out.
-    pub(crate) async fn run(self, place: &PlaceOptions) -> Result<Report, Error> {
-        let mut faults = Faults::default();
-        let parameters = parameters(&self.parameters, &mut faults);
+    pub(crate) async fn run(self, target: &TargetOptions) -> Result<Report, Error> {
+        let mut errors = ValidationErrors::default();
+        let parameters = parameters(&self.parameters, &mut errors);
         let length = self.code_length;
         if length.is_some_and(|length| !CODE_LENGTH.contains(&length)) {
             let (least, most) = (CODE_LENGTH.start(), CODE_LENGTH.end());
-            faults.note("code_length", format!("must be {least} to {most} digits"));
+            errors.note("code_length", format!("must be {least} to {most} digits"));
         }
-        faults.finish(())?;
+        errors.finish(())?;
         let (source, length, sender) = match (self.client, self.template, self.text) {
             (_, _, Some(text)) => {
                 let length = length.unwrap_or(DEFAULT_CODE_LENGTH);
                 (input::or_stdin(&text)?, length, None)
             }
             (Some(client), Some(template), None) => {
-                let client = input::client(&place.open().await?, &client).await?;
+                let client = input::client(&target.open().await?, &client).await?;
                 let template = template::find(&client, &template)?;
                 let text = template.text.as_str().to_owned();
                 let sender = text::sender_warning(&template.from);
@@ -76,15 +76,15 @@ fn render(
     length: u8,
     parameters: &BTreeMap<String, String>,
 ) -> Result<Report, Error> {
-    let mut faults = Faults::default();
+    let mut errors = ValidationErrors::default();
     let parsed = TemplateText::parse(source);
     let parsed = parsed.map_err(|error| text::typed_problem(&error, source));
-    let Some(template) = faults.take("text", parsed) else {
-        return Err(Error::Invalid(faults));
+    let Some(template) = errors.take("text", parsed) else {
+        return Err(Error::Invalid(errors));
     };
-    faults.take("text", text::check(&template, length));
-    let rendered = fill(&template, length, parameters, &mut faults)?;
-    faults.finish(())?;
+    errors.take("text", text::check(&template, length));
+    let rendered = fill(&template, length, parameters, &mut errors)?;
+    errors.finish(())?;
     let size = measure(&rendered).map_err(|error| Error::invalid("text", error))?;
     let encoding = match size.encoding {
         Encoding::Gsm7 => "GSM-7",
@@ -114,14 +114,14 @@ pub(crate) fn fill(
     template: &TemplateText,
     length: u8,
     parameters: &BTreeMap<String, String>,
-    faults: &mut Faults,
+    errors: &mut ValidationErrors,
 ) -> Result<String, Error> {
     match text::render(template, length, parameters)? {
         Ok(rendered) => Ok(rendered),
         Err(missing) => {
             for name in missing {
                 let field = format!("parameters.{name}");
-                faults.note(field, format!("is required: --param {name}=VALUE"));
+                errors.note(field, format!("is required: --param {name}=VALUE"));
             }
             Ok(String::new())
         }
@@ -129,22 +129,25 @@ pub(crate) fn fill(
 }
 
 /// `name=value`, each name once; as in a request, no control characters.
-pub(crate) fn parameters(written: &[String], faults: &mut Faults) -> BTreeMap<String, String> {
+pub(crate) fn parameters(
+    written: &[String],
+    errors: &mut ValidationErrors,
+) -> BTreeMap<String, String> {
     let mut parameters = BTreeMap::new();
     for pair in written {
         let Some((name, value)) = pair.split_once('=') else {
-            faults.note("param", format!("{pair:?} must be NAME=VALUE"));
+            errors.note("param", format!("{pair:?} must be NAME=VALUE"));
             continue;
         };
         let field = format!("parameters.{name}");
         if value.contains(char::is_control) {
-            faults.note(&field, "must not contain control characters");
+            errors.note(&field, "must not contain control characters");
         }
         if parameters
             .insert(name.to_owned(), value.to_owned())
             .is_some()
         {
-            faults.note(&field, "is said twice");
+            errors.note(&field, "is said twice");
         }
     }
     parameters

@@ -13,10 +13,10 @@ use twofa::store::RecipientState;
 
 use crate::error::Error;
 use crate::input::{self, RecipientOptions, masked};
-use crate::moment::{shown, shown_ceil};
 use crate::output::{Report, pairs};
-use crate::place::Place;
 use crate::settings::window_text;
+use crate::target::Target;
+use crate::time::{shown, shown_ceil};
 
 /// How many sends people are shown.
 const SHOWN: usize = 10;
@@ -40,20 +40,20 @@ pub(crate) enum RecipientCommand {
 
 impl RecipientCommand {
     /// Carries it out.
-    pub(crate) async fn run(self, place: &Place, now: Timestamp) -> Result<Report, Error> {
+    pub(crate) async fn run(self, target: &Target, now: Timestamp) -> Result<Report, Error> {
         match self {
             Self::Show(options) => {
-                let known = Known::read(&options, place, now).await?;
+                let known = Known::read(&options, target, now).await?;
                 Ok(known.show(now))
             }
             Self::Unlock(options) => {
-                let known = Known::read(&options, place, now).await?;
+                let known = Known::read(&options, target, now).await?;
                 let details = vec![format!("number {}", masked(&known.number))];
-                let draft = place.draft(&known.client.id, "recipient unlock", details);
-                let table = place.verifications_table()?;
+                let draft = target.draft(&known.client.id, "recipient unlock", details);
+                let table = target.verifications_table()?;
                 // Of a recipient that is not remembered there is nothing to forget.
                 let change = draft.await?.unlock(table, known.recipient)?;
-                place.carry_out(change).await?;
+                target.carry_out(change).await?;
                 Ok(known.unlocked())
             }
         }
@@ -71,14 +71,14 @@ struct Known {
 impl Known {
     async fn read(
         options: &RecipientOptions,
-        place: &Place,
+        target: &Target,
         now: Timestamp,
     ) -> Result<Self, Error> {
         let number = options.number()?;
-        let client = input::client(place, &options.client).await?;
-        let secret = place.secret(now).await?;
+        let client = input::client(target, &options.client).await?;
+        let secret = target.secret(now).await?;
         let recipient = secret.recipient_digest(&client.id, &number);
-        let state = place.verifications()?.read_recipient(recipient).await?;
+        let state = target.verifications()?.read_recipient(recipient).await?;
         Ok(Self {
             client,
             number,

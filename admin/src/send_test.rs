@@ -5,11 +5,11 @@ use serde_json::json;
 use twofa::aws::message_service::{MessageService, Published};
 use twofa::domain::message::Sms;
 
-use crate::error::{Error, Faults};
+use crate::error::{Error, ValidationErrors};
 use crate::input::{self, RecipientOptions, masked};
 use crate::output::Report;
-use crate::place::Place;
 use crate::preview::{fill, parameters};
+use crate::target::Target;
 use crate::template;
 use crate::text::{self, parts_text};
 
@@ -34,21 +34,21 @@ pub(crate) struct SendTestCommand {
 
 impl SendTestCommand {
     /// Carries it out.
-    pub(crate) async fn run(self, place: &Place) -> Result<Report, Error> {
-        let mut faults = Faults::default();
-        let parameters = parameters(&self.parameters, &mut faults);
+    pub(crate) async fn run(self, target: &Target) -> Result<Report, Error> {
+        let mut errors = ValidationErrors::default();
+        let parameters = parameters(&self.parameters, &mut errors);
         let number = self.recipient.number()?;
-        let client = input::client(place, &self.recipient.client).await?;
+        let client = input::client(target, &self.recipient.client).await?;
         let template = template::find(&client, &self.template)?;
         let length = template.code_length;
-        let text = fill(&template.text, length, &parameters, &mut faults)?;
-        let sms = faults.take("text", Sms::compose(text));
-        let Some(sms) = faults.finish(sms)? else {
+        let text = fill(&template.text, length, &parameters, &mut errors)?;
+        let sms = errors.take("text", Sms::compose(text));
+        let Some(sms) = errors.finish(sms)? else {
             return Err(Error::invalid("text", "is too long"));
         };
         let profile = &client.profile;
         let price = profile.max_price.as_deref();
-        let service = MessageService::new(place.sns.clone());
+        let service = MessageService::new(target.sns.clone());
         let id = match service.publish(&sms, &number, &template.from, price).await {
             Published::Taken(id) => id,
             Published::Refused(error) | Published::NotTaken(error) | Published::Unknown(error) => {

@@ -13,7 +13,7 @@ use twofa::domain::ids::ClientId;
 use twofa::domain::limits::{FEW_FAILURES, Limits, Window};
 use twofa::domain::phone::{Country, CountryError, NumberType};
 
-use crate::error::{Faults, field_at};
+use crate::error::{ValidationErrors, field_at};
 use crate::output::listed;
 
 /// The longest name of a client or template, in characters.
@@ -138,36 +138,36 @@ fn types_help() -> String {
 
 impl SettingOptions {
     /// The settings, and the balance if one is set.
-    pub(crate) fn read(&self, faults: &mut Faults) -> (Settings, Option<Bound<u32>>) {
-        let optional = |faults: &mut Faults, field: &str, written: &Option<String>| {
+    pub(crate) fn read(&self, errors: &mut ValidationErrors) -> (Settings, Option<Bound<u32>>) {
+        let optional = |errors: &mut ValidationErrors, field: &str, written: &Option<String>| {
             let read = written.as_deref().map(count)?;
-            faults.take(field, read)
+            errors.take(field, read)
         };
-        let balance = optional(faults, "balance", &self.balance);
+        let balance = optional(errors, "balance", &self.balance);
         let mut windows = Vec::new();
         for written in &self.windows {
-            windows.extend(faults.take("window", window(written)));
+            windows.extend(errors.take("window", window(written)));
         }
         let windows_are_read = !windows.is_empty() && windows.len() == self.windows.len();
         let settings = Settings {
-            name: read(faults, "name", self.name.as_ref(), |text| name(text)),
-            countries: read(faults, "countries", self.countries.as_ref(), |text| {
+            name: read(errors, "name", self.name.as_ref(), |text| name(text)),
+            countries: read(errors, "countries", self.countries.as_ref(), |text| {
                 countries(text.split(','))
             }),
-            number_types: read(faults, "number_types", self.number_types.as_ref(), |text| {
+            number_types: read(errors, "number_types", self.number_types.as_ref(), |text| {
                 number_types(text.split(','))
             }),
-            networks: read(faults, "networks", self.networks.as_ref(), |text| {
+            networks: read(errors, "networks", self.networks.as_ref(), |text| {
                 networks(text.split(','))
             }),
-            max_price: read(faults, "max_price", self.max_price.as_ref(), |text| {
+            max_price: read(errors, "max_price", self.max_price.as_ref(), |text| {
                 price(text)
             }),
             windows: windows_are_read.then_some(windows),
             max_failures: self.max_failures,
-            lock_seconds: optional(faults, "lock_seconds", &self.lock_seconds),
-            per_second: optional(faults, "per_second", &self.per_second),
-            per_day: optional(faults, "per_day", &self.per_day),
+            lock_seconds: optional(errors, "lock_seconds", &self.lock_seconds),
+            per_second: optional(errors, "per_second", &self.per_second),
+            per_day: optional(errors, "per_day", &self.per_day),
             disabled: None,
             prepaid: balance.as_ref().map(|balance| *balance != Bound::Free),
         };
@@ -176,12 +176,12 @@ impl SettingOptions {
 }
 
 fn read<W, T>(
-    faults: &mut Faults,
+    errors: &mut ValidationErrors,
     field: &str,
     written: Option<W>,
     parse: impl Fn(W) -> Result<T, SettingError>,
 ) -> Option<T> {
-    faults.take(field, parse(written?))
+    errors.take(field, parse(written?))
 }
 
 /// What is wrong with a setting.
@@ -570,9 +570,14 @@ pub(crate) fn one_line(text: &str) -> String {
 }
 
 /// Notes what is wrong with the limits of a client whose templates allow so many guesses.
-pub(crate) fn check_limits(profile: &Profile, max_attempts: u8, path: &str, faults: &mut Faults) {
+pub(crate) fn check_limits(
+    profile: &Profile,
+    max_attempts: u8,
+    path: &str,
+    errors: &mut ValidationErrors,
+) {
     if let Err(error) = profile.limits.check(max_attempts) {
-        faults.note(field_at(path, error.field()), error);
+        errors.note(field_at(path, error.field()), error);
     }
 }
 

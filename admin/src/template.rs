@@ -15,13 +15,13 @@ use twofa::domain::template::{
 };
 use uuid::Uuid;
 
-use crate::error::{Error, Faults, field_at};
+use crate::error::{Error, ValidationErrors, field_at};
 use crate::input;
 use crate::output::{Report, pairs, table};
-use crate::place::Place;
 use crate::settings::{
     self, Change, Field, changes, changes_json, changes_lines, check_limits, lock_warning, one_line,
 };
+use crate::target::Target;
 use crate::text;
 
 /// Adds, shows and changes templates
@@ -131,22 +131,22 @@ fn bounded<T: Display>(help: &str, bounds: &RangeInclusive<T>, default: T) -> St
 
 impl TemplateCommand {
     /// Carries it out.
-    pub(crate) async fn run(self, place: &Place) -> Result<Report, Error> {
+    pub(crate) async fn run(self, target: &Target) -> Result<Report, Error> {
         match self {
             Self::Add {
                 client,
                 name,
                 fields,
                 id,
-            } => add(place, &client, &name, fields, id.as_deref()).await,
+            } => add(target, &client, &name, fields, id.as_deref()).await,
             Self::List { client } => {
-                let client = input::client(place, &client).await?;
+                let client = input::client(target, &client).await?;
                 let all: Vec<_> = client.templates.iter().map(describe).collect();
                 let json = json!({ "client": client.id, "templates": all });
                 Ok(Report::new(table_of(&client.templates), json))
             }
             Self::Show { client, template } => {
-                let client = input::client(place, &client).await?;
+                let client = input::client(target, &client).await?;
                 let template = find(&client, &template)?;
                 let stored = stored_fields(template);
                 let mut rows = vec![("id", template.id.to_string())];
@@ -159,14 +159,14 @@ impl TemplateCommand {
                 template,
                 name,
                 fields,
-            } => set(place, &client, &template, name.as_deref(), fields).await,
+            } => set(target, &client, &template, name.as_deref(), fields).await,
             Self::Remove { client, template } => {
-                let client = input::client(place, &client).await?;
+                let client = input::client(target, &client).await?;
                 let template = find(&client, &template)?;
                 let details = vec![format!("template {} ({})", template.name, template.id)];
-                let draft = place.draft(&client.id, "template remove", details).await?;
+                let draft = target.draft(&client.id, "template remove", details).await?;
                 let change = draft.put_profile(&client.profile)?;
-                if !place
+                if !target
                     .carry_out(change.remove_template(template.id)?)
                     .await?
                 {
@@ -181,29 +181,29 @@ impl TemplateCommand {
 }
 
 async fn add(
-    place: &Place,
+    target: &Target,
     client: &str,
     name: &str,
     mut options: TemplateOptions,
     id: Option<&str>,
 ) -> Result<Report, Error> {
-    let mut faults = Faults::default();
-    options.from = options.from.or_else(|| place.default_sender.clone());
+    let mut errors = ValidationErrors::default();
+    options.from = options.from.or_else(|| target.default_sender.clone());
     for (field, given) in [("from", &options.from), ("text", &options.text)] {
         if given.is_none() {
-            faults.note(field, format!("is required: --{field}"));
+            errors.note(field, format!("is required: --{field}"));
         }
     }
-    let name = faults.take("name", settings::name(name));
+    let name = errors.take("name", settings::name(name));
     let given = id.map(|id| TemplateId::parse(id).ok_or("must be a UUID"));
-    let given = given.and_then(|id| faults.take("id", id));
+    let given = given.and_then(|id| errors.take("id", id));
     let id = input::client_id(client)?;
-    let (name, given) = faults.finish((name.unwrap_or_default(), given))?;
+    let (name, given) = errors.finish((name.unwrap_or_default(), given))?;
     let Some(template_id) = given.or_else(|| stable_id(&id, &name)) else {
         return Err(Error::invalid("id", "must be a UUID"));
     };
     let fields = options.applied_to(TemplateFields::new(template_id, &name, "", ""))?;
-    let client = input::client(place, client).await?;
+    let client = input::client(target, client).await?;
     let taken = |template: &&Template| template.id == template_id || template.name == name;
     if client.templates.iter().any(|template| taken(&template)) {
         return Err(Error::TemplateExists {
@@ -213,9 +213,9 @@ async fn add(
     }
     let most = checked(&fields, &client)?;
     let details = recorded(&fields, &changes(None, self::fields(&fields)));
-    let draft = place.draft(&client.id, "template add", details).await?;
+    let draft = target.draft(&client.id, "template add", details).await?;
     let change = draft.put_profile(&client.profile)?.put_template(&fields)?;
-    if !place.carry_out(change).await? {
+    if !target.carry_out(change).await? {
         return Err(Error::Overtaken(client.id));
     }
     let mut lines = vec![
@@ -235,7 +235,7 @@ async fn add(
 }
 
 async fn set(
-    place: &Place,
+    target: &Target,
     client: &str,
     template: &str,
     name: Option<&str>,
@@ -243,7 +243,7 @@ async fn set(
 ) -> Result<Report, Error> {
     let name = name.map(settings::name).transpose();
     let name = name.map_err(|error| Error::invalid("name", error))?;
-    let client = input::client(place, client).await?;
+    let client = input::client(target, client).await?;
     let template = find(&client, template)?;
     let old = stored_fields(template);
     let renamed = TemplateFields {
@@ -263,9 +263,9 @@ async fn set(
     let text = if changed.is_empty() {
         format!("nothing to change at the template {}", old.name)
     } else {
-        let draft = place.draft(&client.id, "template set", recorded(&old, &changed));
+        let draft = target.draft(&client.id, "template set", recorded(&old, &changed));
         let change = draft.await?.put_profile(&client.profile)?;
-        if !place.carry_out(change.put_template(&new)?).await? {
+        if !target.carry_out(change.put_template(&new)?).await? {
             return Err(Error::Overtaken(client.id));
         }
         let mut lines = vec![format!("changed the template {} ({})", old.name, old.id)];
@@ -315,12 +315,12 @@ pub(crate) fn stable_id(client: &ClientId, name: &str) -> Option<TemplateId> {
 /// Refuses fields that are not valid, and guesses that the client's limits have no room for. Returns the
 /// most guesses that one of the client's templates then allows.
 fn checked(fields: &TemplateFields, client: &Client) -> Result<u8, Error> {
-    let mut faults = Faults::default();
-    check(fields, "", &mut faults);
+    let mut errors = ValidationErrors::default();
+    check(fields, "", &mut errors);
     if let Err(error) = TemplateText::parse(&fields.text) {
-        let mut found = faults.0.iter_mut();
-        if let Some(fault) = found.find(|fault| fault.field == "text") {
-            fault.problem = text::typed_problem(&error, &fields.text);
+        let mut noted = errors.0.iter_mut();
+        if let Some(noted) = noted.find(|noted| noted.field == "text") {
+            noted.problem = text::typed_problem(&error, &fields.text);
         }
     }
     let others = client
@@ -329,8 +329,8 @@ fn checked(fields: &TemplateFields, client: &Client) -> Result<u8, Error> {
         .filter(|other| other.id != fields.id);
     let attempts = others.map(|other| other.max_attempts);
     let most = attempts.fold(fields.max_attempts, u8::max);
-    check_limits(&client.profile, most, "", &mut faults);
-    faults.finish(most)
+    check_limits(&client.profile, most, "", &mut errors);
+    errors.finish(most)
 }
 
 /// How many failures lock a recipient of `client`, in a line, where that changes.
@@ -343,16 +343,16 @@ fn lock_line(client: &Client, most: u8) -> Option<String> {
     })
 }
 
-/// Notes every fault of the fields.
-pub(crate) fn check(fields: &TemplateFields, path: &str, faults: &mut Faults) {
-    if let Err(TemplateErrors(errors)) = Template::try_from(fields.clone()) {
-        for error in errors {
-            faults.note(field_at(path, error.field()), error);
+/// Notes every error of the fields.
+pub(crate) fn check(fields: &TemplateFields, path: &str, errors: &mut ValidationErrors) {
+    if let Err(TemplateErrors(found)) = Template::try_from(fields.clone()) {
+        for error in found {
+            errors.note(field_at(path, error.field()), error);
         }
     }
     if let Ok(parsed) = TemplateText::parse(&fields.text) {
         let code_length = fields.code_length.min(*CODE_LENGTH.end());
-        faults.take(field_at(path, "text"), text::check(&parsed, code_length));
+        errors.take(field_at(path, "text"), text::check(&parsed, code_length));
     }
 }
 

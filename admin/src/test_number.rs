@@ -8,7 +8,7 @@ use twofa::domain::code::CODE_LENGTH;
 use crate::error::Error;
 use crate::input::{self, RecipientOptions, masked};
 use crate::output::Report;
-use crate::place::Place;
+use crate::target::Target;
 
 /// Manages numbers that get no SMS and always the same code
 ///
@@ -46,12 +46,12 @@ pub(crate) struct CountOptions {
 
 impl TestNumberCommand {
     /// Carries it out.
-    pub(crate) async fn run(self, place: &Place, now: Timestamp) -> Result<Report, Error> {
+    pub(crate) async fn run(self, target: &Target, now: Timestamp) -> Result<Report, Error> {
         match self {
-            Self::Add(options) => add(place, &options, now).await,
-            Self::Remove(options) => remove(place, &options, now).await,
+            Self::Add(options) => add(target, &options, now).await,
+            Self::Remove(options) => remove(target, &options, now).await,
             Self::Count(options) => {
-                let client = input::client(place, &options.client).await?;
+                let client = input::client(target, &options.client).await?;
                 let count = client.profile.test_recipients.len();
                 let text = format!("test numbers of the client {}: {count}", client.id);
                 let json = json!({ "client": client.id, "test_numbers": count });
@@ -61,16 +61,16 @@ impl TestNumberCommand {
     }
 }
 
-async fn add(place: &Place, options: &RecipientOptions, now: Timestamp) -> Result<Report, Error> {
+async fn add(target: &Target, options: &RecipientOptions, now: Timestamp) -> Result<Report, Error> {
     let number = options.number()?;
-    let client = input::client(place, &options.client).await?;
-    let secret = place.secret(now).await?;
+    let client = input::client(target, &options.client).await?;
+    let secret = target.secret(now).await?;
     let digest = secret.recipient_digest(&client.id, &number).encode();
     let mut profile = client.profile;
     if profile.test_recipients.insert(digest) {
         let details = vec![format!("number {}", masked(&number))];
-        let draft = place.draft(&client.id, "test-number add", details).await?;
-        if !place.carry_out(draft.put_profile(&profile)?).await? {
+        let draft = target.draft(&client.id, "test-number add", details).await?;
+        if !target.carry_out(draft.put_profile(&profile)?).await? {
             return Err(Error::Overtaken(client.id));
         }
     }
@@ -89,13 +89,13 @@ async fn add(place: &Place, options: &RecipientOptions, now: Timestamp) -> Resul
 }
 
 async fn remove(
-    place: &Place,
+    target: &Target,
     options: &RecipientOptions,
     now: Timestamp,
 ) -> Result<Report, Error> {
     let number = options.number()?;
-    let client = input::client(place, &options.client).await?;
-    let secret = place.secret(now).await?;
+    let client = input::client(target, &options.client).await?;
+    let secret = target.secret(now).await?;
     let digest = secret.recipient_digest(&client.id, &number).encode();
     let number = masked(&number);
     let mut profile = client.profile;
@@ -106,8 +106,11 @@ async fn remove(
         });
     }
     let details = vec![format!("number {number}")];
-    let draft = place.draft(&client.id, "test-number remove", details);
-    if !place.carry_out(draft.await?.put_profile(&profile)?).await? {
+    let draft = target.draft(&client.id, "test-number remove", details);
+    if !target
+        .carry_out(draft.await?.put_profile(&profile)?)
+        .await?
+    {
         return Err(Error::Overtaken(client.id));
     }
     let text = format!(

@@ -17,7 +17,7 @@ const CODE: &str = "${code}";
 
 /// What is wrong with a text beside what the product itself refuses.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub(crate) enum TextFault {
+pub(crate) enum UnusableText {
     /// What no phone shows.
     #[error("must not contain control characters other than line breaks")]
     Control,
@@ -36,20 +36,20 @@ pub(crate) enum TextFault {
 }
 
 /// Checks what the product does not: a text that renders may still be of no use on a phone.
-pub(crate) fn check(text: &TemplateText, code_length: u8) -> Result<(), TextFault> {
+pub(crate) fn check(text: &TemplateText, code_length: u8) -> Result<(), UnusableText> {
     let source = text.as_str();
     let is_unseen = |character: char| character.is_control() && character != '\n';
     if source.contains(is_unseen) {
-        return Err(TextFault::Control);
+        return Err(UnusableText::Control);
     }
     check_binding(source)?;
-    measure(&text.shortest(code_length)).map_err(TextFault::TooLong)?;
+    measure(&text.shortest(code_length)).map_err(UnusableText::TooLong)?;
     Ok(())
 }
 
 /// "Origin-bound one-time codes delivered via SMS" (WICG), §3: the last line is `@host #code`, and
 /// behind it the host of an embedded page may stand, after `@`, or `%` as Apple has it.
-fn check_binding(source: &str) -> Result<(), TextFault> {
+fn check_binding(source: &str) -> Result<(), UnusableText> {
     let mut lines = source
         .lines()
         .rev()
@@ -57,20 +57,20 @@ fn check_binding(source: &str) -> Result<(), TextFault> {
     let last = lines.next().unwrap_or_default();
     let is_binding = |line: &str| line.starts_with('@') && line.contains(&format!("#{CODE}"));
     if lines.any(is_binding) {
-        return Err(TextFault::BindingNotLast);
+        return Err(UnusableText::BindingNotLast);
     }
     let Some(binding) = last.strip_prefix('@') else {
         return Ok(());
     };
     if source.trim_end() != source {
-        return Err(TextFault::BindingNotLast);
+        return Err(UnusableText::BindingNotLast);
     }
     let (host, after) = binding
         .split_once(&format!(" #{CODE}"))
-        .ok_or(TextFault::Binding)?;
+        .ok_or(UnusableText::Binding)?;
     let embedded = after.strip_prefix(" @").or(after.strip_prefix(" %"));
     let is_valid = is_domain(host) && (after.is_empty() || embedded.is_some_and(is_domain));
-    is_valid.then_some(()).ok_or(TextFault::Binding)
+    is_valid.then_some(()).ok_or(UnusableText::Binding)
 }
 
 /// Whether `host` is a domain name of at least two labels (RFC 1123 §2.1).
@@ -215,7 +215,7 @@ fn named(character: char) -> String {
 mod tests {
     use super::*;
 
-    fn checked(text: &str) -> Result<(), TextFault> {
+    fn checked(text: &str) -> Result<(), UnusableText> {
         check(&TemplateText::parse(text).unwrap(), 6)
     }
 
@@ -243,7 +243,11 @@ mod tests {
             "Code:\n@example..com #${code}",
             "${code}\n@example.com #123456",
         ] {
-            assert_eq!(checked(malformed), Err(TextFault::Binding), "{malformed}");
+            assert_eq!(
+                checked(malformed),
+                Err(UnusableText::Binding),
+                "{malformed}"
+            );
         }
         for followed in [
             "@example.com #${code}\nBye",
@@ -252,7 +256,7 @@ mod tests {
         ] {
             assert_eq!(
                 checked(followed),
-                Err(TextFault::BindingNotLast),
+                Err(UnusableText::BindingNotLast),
                 "{followed}"
             );
         }
@@ -263,9 +267,9 @@ mod tests {
         let full = format!("${{code}}{}", "a".repeat(1_524));
         assert_eq!(checked(&full), Ok(()));
         let over = checked(&format!("{full}a${{name}}"));
-        assert_eq!(over, Err(TextFault::TooLong(TooManyParts { parts: 11 })));
+        assert_eq!(over, Err(UnusableText::TooLong(TooManyParts { parts: 11 })));
         for unseen in ["${code}\t", "${code}\r", "${code}\u{7}"] {
-            assert_eq!(checked(unseen), Err(TextFault::Control));
+            assert_eq!(checked(unseen), Err(UnusableText::Control));
         }
     }
 

@@ -3,14 +3,14 @@
 use clap::Args;
 use serde_json::{Value, json};
 use twofa::clock::Timestamp;
-use twofa::store::{Account, UsageState};
+use twofa::store::{UsageCounter, UsageState};
 
 use crate::client::balance;
 use crate::error::Error;
 use crate::input;
-use crate::moment::shown_day;
 use crate::output::{Report, table};
-use crate::place::Place;
+use crate::target::Target;
+use crate::time::shown_day;
 
 /// Shows balances, and the requests that sent a message with their SMS parts, by day of UTC
 ///
@@ -28,21 +28,21 @@ pub(crate) struct UsageCommand {
 
 impl UsageCommand {
     /// Carries it out.
-    pub(crate) async fn run(self, place: &Place, now: Timestamp) -> Result<Report, Error> {
-        let verifications = place.verifications()?;
+    pub(crate) async fn run(self, target: &Target, now: Timestamp) -> Result<Report, Error> {
+        let verifications = target.verifications()?;
         let mut clients = Vec::new();
         match &self.client {
-            Some(client) => clients.push(input::client(place, client).await?),
+            Some(client) => clients.push(input::client(target, client).await?),
             None => {
-                for id in place.directory.clients().await? {
-                    clients.extend(place.directory.query(&id).await?);
+                for id in target.directory.clients().await? {
+                    clients.extend(target.directory.query(&id).await?);
                 }
             }
         }
         let today = now.as_millis().div_euclid(24 * 60 * 60 * 1000);
         let (mut rows, mut all) = (Vec::new(), Vec::new());
         for client in &clients {
-            let account = Account::Client(&client.id);
+            let account = UsageCounter::Client(&client.id);
             let state = verifications.read_usage(account, now).await?;
             let balance = balance(&client.profile, &state);
             let shown = balance.map_or_else(|| "none".to_owned(), |parts| parts.to_string());
@@ -52,7 +52,7 @@ impl UsageCommand {
         }
         let mut json = json!({ "clients": all });
         if self.client.is_none() {
-            let state = verifications.read_usage(Account::Stack, now).await?;
+            let state = verifications.read_usage(UsageCounter::Stack, now).await?;
             if !state.days.is_empty() {
                 rows.extend(rows_of("(stack)", "", &state, today));
             }

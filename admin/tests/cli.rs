@@ -1,4 +1,4 @@
-//! The command line as an operator meets it: the program itself, the laptop's cloud, and the API.
+//! The command line as an operator meets it: the program itself, the laptop's services, and the API.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -21,12 +21,12 @@ use tokio::sync::{mpsc, oneshot};
 use twofa::clock::Clock;
 use twofa::domain::ids::ClientId;
 use twofa::http::all_endpoints;
-use twofa::request::StackLimits;
+use twofa::state::StackLimits;
 use twofa::store::Directory;
-use twofa_local::cloud::{
-    self, Addresses, Cloud, DIRECTORY_TABLE, SECRET, Storage, VERIFICATIONS_TABLE, sdk_config,
-};
 use twofa_local::guard::Guard;
+use twofa_local::services::{
+    self, Addresses, DIRECTORY_TABLE, SECRET, Services, Storage, VERIFICATIONS_TABLE, sdk_config,
+};
 
 /// A recipient; no output may show all of it.
 const NUMBER: &str = "+44 7400 123456";
@@ -83,19 +83,19 @@ async fn nowhere(arguments: &[&str]) -> Ran {
     run(command, "").await
 }
 
-/// A laptop's cloud with an operator at it.
+/// A laptop's services with an operator at it.
 struct Laptop {
-    cloud: Cloud,
+    services: Services,
     seed: String,
     numbers: AtomicU32,
 }
 
 /// A write of a command that waits for the test's word.
-type Held = oneshot::Sender<Fate>;
+type Held = oneshot::Sender<NetworkFault>;
 
 /// What becomes of a write.
 #[derive(Clone, Copy)]
-enum Fate {
+enum NetworkFault {
     /// It reaches DynamoDB.
     Made,
     /// It met a transaction.
@@ -112,7 +112,7 @@ impl Laptop {
             dynamodb: any,
             sns: any,
         };
-        let cloud = Cloud::start(
+        let services = Services::start(
             addresses,
             &Storage::Memory,
             &Guard::default(),
@@ -120,7 +120,7 @@ impl Laptop {
         )
         .await
         .unwrap();
-        let request = http().post(format!("http://{}", cloud.addresses.sns));
+        let request = http().post(format!("http://{}", services.addresses.sns));
         let request = request.header("x-amz-target", "secretsmanager.GetSecretValue");
         let secret = request.body(json!({ "SecretId": SECRET }).to_string());
         let secret: Value = secret.send().await.unwrap().json().await.unwrap();
@@ -128,7 +128,7 @@ impl Laptop {
         let seed = stored["seed"].as_str().unwrap().to_owned();
         let numbers = AtomicU32::new(200_000);
         Self {
-            cloud,
+            services,
             seed,
             numbers,
         }
@@ -139,7 +139,7 @@ impl Laptop {
     }
 
     async fn run_with(&self, arguments: &[&str], input: &str) -> Ran {
-        let dynamodb = self.cloud.addresses.dynamodb;
+        let dynamodb = self.services.addresses.dynamodb;
         self.run_at(dynamodb, arguments, input).await
     }
 
@@ -148,7 +148,7 @@ impl Laptop {
         command.args(["--local", "--dynamodb-endpoint"]);
         command.arg(format!("http://{dynamodb}"));
         command.arg("--sns-endpoint");
-        command.arg(format!("http://{}", self.cloud.addresses.sns));
+        command.arg(format!("http://{}", self.services.addresses.sns));
         command.args(arguments);
         command
     }
@@ -204,16 +204,16 @@ impl Laptop {
         &self,
         arguments: &[&str],
         input: &str,
-        mut meanwhile: impl AsyncFnMut(usize) -> Fate,
+        mut meanwhile: impl AsyncFnMut(usize) -> NetworkFault,
     ) -> usize {
         let (address, mut held) = self.hold_writes().await;
         let ran = self.run_at(address, arguments, input);
         let mut writes = 0;
         let watch = async {
             while let Some(write) = held.recv().await {
-                let fate = meanwhile(writes).await;
+                let fault = meanwhile(writes).await;
                 writes += 1;
-                let _ = write.send(fate);
+                let _ = write.send(fault);
             }
         };
         let ran = tokio::select! {
@@ -227,31 +227,31 @@ impl Laptop {
     /// DynamoDB, where every write is held.
     async fn hold_writes(&self) -> (SocketAddr, mpsc::Receiver<Held>) {
         let (sender, receiver) = mpsc::channel(1);
-        let url = format!("http://{}", self.cloud.addresses.dynamodb);
+        let url = format!("http://{}", self.services.addresses.dynamodb);
         let forward = async move |mut headers: HeaderMap, body: Bytes| {
             let operation = headers["x-amz-target"].to_str().unwrap().to_owned();
-            let mut fate = Fate::Made;
+            let mut fault = NetworkFault::Made;
             if ["UpdateItem", "PutItem", "DeleteItem", "TransactWriteItems"]
                 .iter()
                 .any(|write| operation.ends_with(write))
             {
                 let (held, released) = oneshot::channel();
                 sender.send(held).await.unwrap();
-                fate = released.await.unwrap();
+                fault = released.await.unwrap();
             }
-            match fate {
-                Fate::Made | Fate::Lost => {
+            match fault {
+                NetworkFault::Made | NetworkFault::Lost => {
                     headers.remove("host");
                     let answer = http().post(&url).headers(headers).body(body);
                     let answer = answer.send().await.unwrap();
-                    if matches!(fate, Fate::Lost) {
+                    if matches!(fault, NetworkFault::Lost) {
                         return (StatusCode::BAD_GATEWAY, "").into_response();
                     }
                     let status = answer.status();
                     let kind = [(CONTENT_TYPE, answer.headers()[CONTENT_TYPE].clone())];
                     (status, kind, answer.bytes().await.unwrap()).into_response()
                 }
-                Fate::Conflict => {
+                NetworkFault::Conflict => {
                     let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
                     let reasons = json!([{ "Code": "TransactionConflict" }]);
                     let error =
@@ -270,16 +270,16 @@ impl Laptop {
 
     /// A function that has read nothing yet, of a stack with that cap.
     async fn cold(&self, daily_part_cap: Option<u32>) -> SocketAddr {
-        let Addresses { dynamodb, sns, .. } = self.cloud.addresses;
+        let Addresses { dynamodb, sns, .. } = self.services.addresses;
         let dynamodb = twofa::aws::dynamodb(&sdk_config(dynamodb));
         let stack = StackLimits {
             daily_part_cap,
             allow_test_numbers: false,
         };
-        let powers = cloud::powers_through(dynamodb, &sdk_config(sns), stack, Clock::System);
+        let state = services::state_through(dynamodb, &sdk_config(sns), stack, Clock::System);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(cloud::serve(listener, all_endpoints(powers)));
+        tokio::spawn(services::serve(listener, all_endpoints(state)));
         address
     }
 
@@ -297,7 +297,7 @@ impl Laptop {
 
     /// The same of the function that has answered before, and remembers the client for 30 seconds.
     async fn ask_warm(&self, key: &str, template: &str) -> String {
-        self.ask(self.cloud.addresses.api, key, template).await
+        self.ask(self.services.addresses.api, key, template).await
     }
 
     /// The same of a function that reads the client now.
@@ -316,7 +316,7 @@ impl Laptop {
 
     /// Calls the API.
     async fn call(&self, key: &str, verb: &str, body: &Value) -> (u16, Value) {
-        call_at(self.cloud.addresses.api, key, verb, body).await
+        call_at(self.services.addresses.api, key, verb, body).await
     }
 
     async fn send(&self, key: &str, to: &str, template: &str) -> (u16, Value) {
@@ -325,12 +325,12 @@ impl Laptop {
     }
 
     async fn inbox(&self) -> Vec<Value> {
-        let url = format!("http://{}/inbox", self.cloud.addresses.api);
+        let url = format!("http://{}/inbox", self.services.addresses.api);
         http().get(url).send().await.unwrap().json().await.unwrap()
     }
 
     fn directory(&self) -> Directory {
-        let config = sdk_config(self.cloud.addresses.dynamodb);
+        let config = sdk_config(self.services.addresses.dynamodb);
         Directory::new(twofa::aws::dynamodb(&config), DIRECTORY_TABLE)
     }
 
@@ -931,9 +931,9 @@ async fn a_balance_that_is_lifted_refuses_nobody() {
         let between = async |write| {
             if write > 0 {
                 assert_eq!(both().await, BOTH_ACCEPT, "{arguments:?}");
-                return Fate::Made;
+                return NetworkFault::Made;
             }
-            Fate::Lost
+            NetworkFault::Lost
         };
         assert_eq!(laptop.run_between(arguments, input, between).await, 2);
         assert_eq!(both().await, BOTH_ACCEPT, "{arguments:?}");
@@ -954,7 +954,7 @@ async fn a_balance_is_there_when_it_is_asked_for() {
     let set = ["client", "set", "shop", "--balance", "5"];
     let between = async |_| {
         assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
-        Fate::Made
+        NetworkFault::Made
     };
     assert_eq!(laptop.run_between(&set, "", between).await, 1);
     assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
@@ -973,7 +973,7 @@ async fn a_balance_is_there_when_it_is_asked_for() {
     ];
     let between = async |_| {
         assert_eq!(laptop.stored("new").await, "None");
-        Fate::Made
+        NetworkFault::Made
     };
     assert_eq!(laptop.run_between(&add, "", between).await, 1);
     let shown = laptop.json(&["client", "show", "new"]).await;
@@ -983,7 +983,13 @@ async fn a_balance_is_there_when_it_is_asked_for() {
 #[tokio::test]
 async fn a_change_whose_answer_is_lost_is_made_once_and_known() {
     let laptop = Laptop::start().await;
-    let lost_once = async |write| if write == 0 { Fate::Lost } else { Fate::Made };
+    let lost_once = async |write| {
+        if write == 0 {
+            NetworkFault::Lost
+        } else {
+            NetworkFault::Made
+        }
+    };
     for arguments in [
         &[
             "client",
@@ -1040,10 +1046,10 @@ async fn two_operators_never_overwrite_each_other() {
             let write = held.recv().await.unwrap();
             let set = ["client", "set", "shop", "--name", &name];
             assert_eq!(laptop.run(&set).await.code, 0);
-            let _ = write.send(Fate::Made);
+            let _ = write.send(NetworkFault::Made);
             // What comes after is let through, to be seen if it is written.
             while let Some(write) = held.recv().await {
-                let _ = write.send(Fate::Made);
+                let _ = write.send(NetworkFault::Made);
             }
             std::future::pending::<()>().await;
         };
@@ -1239,14 +1245,14 @@ async fn a_balance_is_set_while_calls_pay_from_it() {
     let laptop = Laptop::start().await;
     laptop.add_client("shop", &["--balance", "5"]).await;
     let set = ["client", "set", "shop", "--balance", "7"];
-    let fates = async |write| {
+    let faults = async |write| {
         if write < 5 {
-            Fate::Conflict
+            NetworkFault::Conflict
         } else {
-            Fate::Made
+            NetworkFault::Made
         }
     };
-    assert_eq!(laptop.run_between(&set, "", fates).await, 6);
+    assert_eq!(laptop.run_between(&set, "", faults).await, 6);
     let shown = laptop.json(&["client", "show", "shop"]).await;
     assert_eq!(shown["balance"], 7);
 }
@@ -1266,7 +1272,7 @@ async fn limits_and_templates_change_together_and_refuse_nobody_in_between() {
     for (sends, attempts) in [(9, 10), (19, 5)] {
         let between = async |_| {
             assert_eq!(laptop.ask_cold(&key, &login).await, "ACCEPTED");
-            Fate::Made
+            NetworkFault::Made
         };
         let file = file(sends, attempts);
         let apply = laptop.run_between(&["apply", "-"], &file, between);
@@ -1341,7 +1347,7 @@ async fn the_same_command_counts_what_an_interrupted_one_did_not() {
         assert_eq!(laptop.ask_warm(&key, &login).await, "ACCEPTED");
     }
     let file = file_of_shop("limits = { per_day = 3 }");
-    let apply = laptop.command(laptop.cloud.addresses.dynamodb, &["apply", "-"]);
+    let apply = laptop.command(laptop.services.addresses.dynamodb, &["apply", "-"]);
     let mut apply = { apply }.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = apply.stdin.take().unwrap();
     stdin.write_all(file.as_bytes()).await.unwrap();
@@ -2374,10 +2380,10 @@ async fn nothing_listens_is_said_with_what_may_help() {
     );
 }
 
-/// The program with the credentials of an AWS account that is the laptop's cloud.
+/// The program with the credentials of an AWS account that is the laptop's services.
 fn account(laptop: &Laptop) -> Command {
     let mut command = program();
-    let Addresses { dynamodb, sns, .. } = laptop.cloud.addresses;
+    let Addresses { dynamodb, sns, .. } = laptop.services.addresses;
     command
         .env("AWS_ACCESS_KEY_ID", "x")
         .env("AWS_SECRET_ACCESS_KEY", "x")
@@ -2398,7 +2404,7 @@ async fn the_laptop_knows_nothing_of_a_persons_account() {
         command.env(format!("AWS_ENDPOINT_URL{service}"), "http://127.0.0.1:1");
     }
     command.env("AWS_PROFILE", "nobody").arg("--local");
-    let Addresses { dynamodb, sns, .. } = laptop.cloud.addresses;
+    let Addresses { dynamodb, sns, .. } = laptop.services.addresses;
     command.args(["--dynamodb-endpoint", &format!("http://{dynamodb}")]);
     command.args(["--sns-endpoint", &format!("http://{sns}")]);
     command.args(["recipient", "show", "--client", "demo", NUMBER]);
@@ -2730,7 +2736,7 @@ async fn a_code_that_the_shell_took_away_is_explained() {
 #[tokio::test]
 async fn the_environment_says_the_place_and_an_argument_another_one() {
     let laptop = Laptop::start().await;
-    let Addresses { dynamodb, sns, .. } = laptop.cloud.addresses;
+    let Addresses { dynamodb, sns, .. } = laptop.services.addresses;
     let with = async |variables: &[(&str, &str)], arguments: &[&str]| {
         let mut command = program();
         command.env("TWOFA_DYNAMODB_ENDPOINT", format!("http://{dynamodb}"));

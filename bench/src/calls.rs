@@ -14,9 +14,9 @@ use twofa::clock::Clock;
 use twofa::domain::ids::RequestId;
 use twofa::domain::phone;
 use twofa::entropy;
-use twofa::http::{RequestPowers, SourceAddress, all_endpoints};
-use twofa::request::StackLimits;
-use twofa_local::cloud::{self, VERIFICATIONS_TABLE};
+use twofa::http::{SourceAddress, all_endpoints};
+use twofa::state::{RequestState, StackLimits};
+use twofa_local::services::{self, VERIFICATIONS_TABLE};
 
 use crate::stage::{self, Failed, Sent, TEMPLATE};
 use crate::units::Meter;
@@ -74,15 +74,15 @@ impl Caller {
     /// When there are no random numbers.
     pub fn new(course: &Course, sent: Vec<Sent>, meter: Option<&Meter>) -> Result<Self, Failed> {
         phone::open_metadata();
-        let powers = match meter {
+        let state = match meter {
             Some(meter) => watched(course, meter),
-            None => cloud::powers(course.dynamodb, course.sns, Clock::System),
+            None => services::state(course.dynamodb, course.sns, Clock::System),
         };
         let drawn = u64::from_be_bytes(entropy::bytes()?);
         Ok(Self {
-            endpoints: all_endpoints(powers),
-            dynamodb: aws_sdk_dynamodb::Client::new(&cloud::sdk_config(course.dynamodb)),
-            sns: aws_sdk_sns::Client::new(&cloud::sdk_config(course.sns)),
+            endpoints: all_endpoints(state),
+            dynamodb: aws_sdk_dynamodb::Client::new(&services::sdk_config(course.dynamodb)),
+            sns: aws_sdk_sns::Client::new(&services::sdk_config(course.sns)),
             clients: course.clients,
             sent: sent.into_iter(),
             // Numbers that no caller before this one has sent to, as good as surely.
@@ -256,13 +256,13 @@ fn holds(answer: &[u8], values: &[&str]) -> Result<(), Failed> {
     }
 }
 
-/// The same powers, with a meter at DynamoDB.
-fn watched(course: &Course, meter: &Meter) -> RequestPowers {
-    let client = twofa::aws::dynamodb(&cloud::sdk_config(course.dynamodb));
+/// The same state, with a meter at DynamoDB.
+fn watched(course: &Course, meter: &Meter) -> RequestState {
+    let client = twofa::aws::dynamodb(&services::sdk_config(course.dynamodb));
     let stack = StackLimits {
         daily_part_cap: None,
         allow_test_numbers: true,
     };
-    let sns = cloud::sdk_config(course.sns);
-    cloud::powers_through(meter.watch(&client), &sns, stack, Clock::System)
+    let sns = services::sdk_config(course.sns);
+    services::state_through(meter.watch(&client), &sns, stack, Clock::System)
 }

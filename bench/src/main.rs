@@ -19,7 +19,7 @@ use twofa_bench::cpu::Used;
 use twofa_bench::parts::{Part, Subject};
 use twofa_bench::stage::{self, Failed, Sent};
 use twofa_bench::units::Meter;
-use twofa_local::cloud;
+use twofa_local::services;
 
 /// What the benches measure, one program for each process that is to be watched alone. What they
 /// have to say comes as JSON on standard error; standard output is the product's log.
@@ -156,11 +156,11 @@ async fn backends(rows: usize, clients: usize, codes: Option<&Path>) -> Result<(
 
 async fn api(services: Services) -> Result<(), Failed> {
     twofa::lambda::log_to_stdout(LevelFilter::INFO);
-    let powers = cloud::powers(services.dynamodb, services.sns, Clock::System);
+    let state = services::state(services.dynamodb, services.sns, Clock::System);
     twofa::domain::phone::open_metadata();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     say(&json!({ "api": listener.local_addr()? }).to_string());
-    cloud::serve(listener, all_endpoints(powers)).await;
+    services::serve(listener, all_endpoints(state)).await;
     Err("the API stopped".into())
 }
 

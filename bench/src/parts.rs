@@ -8,7 +8,7 @@ use twofa::domain::api_key::ApiKey;
 use twofa::domain::code::{Code, Guess};
 use twofa::domain::digest::Digest;
 use twofa::domain::ids::{ClientId, RequestId};
-use twofa::domain::key_set::Secret;
+use twofa::domain::key_set::KeySet;
 use twofa::domain::message::Sms;
 use twofa::domain::phone;
 use twofa::domain::phone::PhoneNumber;
@@ -58,7 +58,7 @@ pub struct Subject {
     guess: Guess,
     text: TemplateText,
     parameters: BTreeMap<String, String>,
-    secret: Secret,
+    secret: KeySet,
     digest: Digest,
 }
 
@@ -74,7 +74,7 @@ impl Subject {
     pub fn new() -> Result<Self, Failed> {
         phone::open_metadata();
         let seed = "BenchBenchBenchBenchBenchBenchBenchBenchBenchBenchBenchBenchBenc";
-        let secret = Secret::parse(&serde_json::json!({ "seed": seed }).to_string())?;
+        let secret = KeySet::parse(&serde_json::json!({ "seed": seed }).to_string())?;
         let client = ClientId::parse("bench-0")?;
         let id = RequestId::random()?;
         let code = Code::random(6)?;

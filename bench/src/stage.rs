@@ -11,13 +11,13 @@ use twofa::clock::Clock;
 use twofa::domain::api_key::{ApiKey, StoredKey};
 use twofa::domain::client::{Countries, Profile};
 use twofa::domain::ids::{ClientId, RequestId, TemplateId};
-use twofa::domain::key_set::Seed;
+use twofa::domain::key_set::CodeSeed;
 use twofa::domain::limits::Limits;
 use twofa::domain::template::TemplateFields;
-use twofa::http::RequestPowers;
+use twofa::state::RequestState;
 use twofa::store::{Begun, Call, Charge, NewVerification};
-use twofa_local::cloud::{self, Backends, Storage, VERIFICATIONS_TABLE};
 use twofa_local::guard::Guard;
+use twofa_local::services::{self, Backends, Storage, VERIFICATIONS_TABLE};
 
 /// Any failure: a bench that cannot be run as it is meant to be has no figures.
 pub type Failed = Box<dyn Error + Send + Sync>;
@@ -72,7 +72,7 @@ pub fn owners_key() -> String {
 pub async fn start(clients: usize) -> Result<Backends, Failed> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let backends = Backends::start(any, any, &Storage::Memory, &Guard::default()).await?;
-    let directory = powers(&backends).directory;
+    let directory = state(&backends).directory;
     for number in 0..clients {
         let id = client_id(number)?;
         let key = ApiKey::parse(&api_key(number)).ok_or("a client's key is none")?;
@@ -101,8 +101,8 @@ pub async fn start(clients: usize) -> Result<Backends, Failed> {
 
 /// What the handlers may use on this stage.
 #[must_use]
-pub fn powers(backends: &Backends) -> RequestPowers {
-    cloud::powers(backends.dynamodb, backends.sns, Clock::System)
+pub fn state(backends: &Backends) -> RequestState {
+    services::state(backends.dynamodb, backends.sns, Clock::System)
 }
 
 /// Adds so many codes to the table of verifications. The product stores one; the others are copies
@@ -111,11 +111,11 @@ pub fn powers(backends: &Backends) -> RequestPowers {
 /// # Errors
 /// When the database does not take them.
 pub async fn fill(backends: &Backends, rows: usize) -> Result<Vec<Sent>, Failed> {
-    let powers = powers(backends);
-    let now = powers.clock.now();
-    let secret = powers.secrets.get(now).await?;
+    let state = state(backends);
+    let now = state.clock.now();
+    let secret = state.key_set_reader.get(now).await?;
     let owner = client_id(OWNER)?;
-    let (first, seed) = (RequestId::random()?, Seed::random()?);
+    let (first, seed) = (RequestId::random()?, CodeSeed::random()?);
     let code = secret.seeded_code(&owner, first, &seed, 6);
     let limits = Limits::default();
     let call = Call::new()?;
@@ -140,7 +140,7 @@ pub async fn fill(backends: &Backends, rows: usize) -> Result<Vec<Sent>, Failed>
         }),
         keyed: None,
     };
-    let verifications = powers.verifications;
+    let verifications = state.verifications;
     let begun = verifications.begin(new, None).await?;
     if !matches!(begun, Begun::Begun) {
         return Err(format!("the first row is not stored: {begun:?}").into());

@@ -16,10 +16,10 @@ use http::{HeaderMap, Method, Request};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt as _;
-use twofa::aws::{Account, Roots};
+use twofa::aws::{AwsSettings, Roots};
 use twofa::clock::{Clock, ManualClock, Timestamp};
-use twofa::http::{Names, ValidatePowers, request_endpoint, template_endpoint, validate_endpoint};
-use twofa::request::StackLimits;
+use twofa::http::{request_endpoint, template_endpoint, validate_endpoint};
+use twofa::state::{Names, StackLimits, ValidateState};
 use twofa_local::demo;
 
 thread_local! {
@@ -106,7 +106,7 @@ pub fn answered(status: u16, body: impl Into<SdkBody>) -> HttpConnectorFuture {
 /// An SDK whose calls are answered by `http`.
 pub fn sdk_config(http: impl HttpClient + 'static) -> SdkConfig {
     let credentials = Credentials::from_keys("none", "none", None);
-    let account = Account::new("us-east-1", credentials, Roots::amazon());
+    let account = AwsSettings::new("us-east-1", credentials, Roots::amazon());
     let config = account.at(Some("http://memory")).into_builder();
     config.http_client(http).build()
 }
@@ -130,19 +130,19 @@ impl Functions {
             daily_part_cap: None,
             allow_test_numbers: true,
         };
-        let powers = ValidatePowers::new(
+        let state = ValidateState::new(
             twofa::aws::dynamodb(&config),
             twofa::aws::secrets_manager(&config),
             names,
             // It stands still: what was read of the directory is never read again.
             Clock::Manual(ManualClock::starting_at(Timestamp::from_millis(0))),
         );
-        let powers = powers.and_send(twofa::aws::sns(&config), stack);
-        run(demo::seed(&powers.directory)).unwrap();
+        let state = state.and_send(twofa::aws::sns(&config), stack);
+        run(demo::seed(&state.directory)).unwrap();
         Self {
-            validate: validate_endpoint(powers.clone().into()),
-            template: template_endpoint(powers.clone().into()),
-            request: request_endpoint(powers),
+            validate: validate_endpoint(state.clone().into()),
+            template: template_endpoint(state.clone().into()),
+            request: request_endpoint(state),
         }
     }
 }

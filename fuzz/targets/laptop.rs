@@ -6,9 +6,9 @@ use http::Request;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use twofa::domain::phone::PhoneNumber;
-use twofa_local::aws::{Services, endpoint};
+use twofa_local::endpoint::{EndpointState, endpoint};
 use twofa_local::inbox::Inbox;
-use twofa_local::vault::Vault;
+use twofa_local::secrets_manager::SecretsManager;
 
 use super::functions;
 
@@ -30,10 +30,10 @@ pub fn check(bytes: &[u8]) {
     };
     let inbox = Inbox::default();
     let seed = json!({ "seed": "s".repeat(64) }).to_string();
-    let vault = Vault::new(seed.into(), None);
-    let endpoint = endpoint(Services {
+    let secrets_manager = SecretsManager::new(seed.into(), None);
+    let endpoint = endpoint(EndpointState {
         inbox: inbox.clone(),
-        vault,
+        secrets_manager,
     });
     let (status, answer) = functions::run(async {
         let answer = endpoint.oneshot(request).await.unwrap();

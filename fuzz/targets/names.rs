@@ -3,7 +3,7 @@
 
 use twofa::domain::code::Guess;
 use twofa::domain::ids::{ClientId, IdempotencyKey, RequestId, TemplateId};
-use twofa::domain::key_set::{Secret, Seed};
+use twofa::domain::key_set::{CodeSeed, KeySet};
 use twofa::domain::phone::Country;
 use twofa::domain::template::Sender;
 
@@ -17,7 +17,7 @@ pub fn check(bytes: &[u8]) {
     if let Ok(key) = key {
         assert_eq!(key.as_str(), written);
         let json = format!(r#"{{"seed":"{}"}}"#, "s".repeat(64));
-        let secret = Secret::parse(&json).unwrap();
+        let secret = KeySet::parse(&json).unwrap();
         let id = secret.request_id(&ClientId::parse("demo").unwrap(), &key);
         assert_eq!(RequestId::parse(&id.to_string()), Some(id));
     }
@@ -57,7 +57,7 @@ pub fn check(bytes: &[u8]) {
         let is_code = typed.bytes().all(|byte| byte.is_ascii_digit());
         assert!(!is_code || !(4..=10).contains(&typed.len()));
     }
-    if let Some(seed) = Seed::decode(written) {
+    if let Some(seed) = CodeSeed::decode(written) {
         assert_eq!(seed.encode(), written);
     }
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use twofa::clock::Timestamp;
-use twofa::domain::key_set::{RotateError, Secret};
+use twofa::domain::key_set::{KeySet, RotateError};
 
 const DAY: Duration = Duration::from_hours(24);
 
 pub fn check(bytes: &[u8]) {
     let stored = text(bytes);
-    let parsed = Secret::parse(stored);
+    let parsed = KeySet::parse(stored);
     let printed = format!("{parsed:?}");
     // The names of the fields and the time of the rotation are no secret; all keys are longer.
     let fields: Option<Value> = serde_json::from_str(stored).ok();
@@ -42,7 +42,7 @@ pub fn check(bytes: &[u8]) {
         None => Timestamp::from_millis(0),
     };
     let rotated = secret.rotated(now).unwrap();
-    let next = Secret::parse(rotated.expose_secret()).unwrap();
+    let next = KeySet::parse(rotated.expose_secret()).unwrap();
     assert!(next.follows(&secret));
     match next.rotated(now) {
         Err(RotateError::TooSoon { until }) => assert_eq!(until, now.plus(DAY)),

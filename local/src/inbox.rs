@@ -39,7 +39,7 @@ pub struct Message {
 
 /// An error that SNS documents for `Publish`, to be answered instead of taking a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum Fault {
+pub enum InjectedError {
     /// The number is opted out.
     OptedOut,
     /// A parameter is not valid.
@@ -53,15 +53,15 @@ pub enum Fault {
 }
 
 /// Numbers that never take a message here, and what SNS says of them.
-const FAILING: [(&str, Fault); 5] = [
-    ("+447400999901", Fault::OptedOut),
-    ("+447400999902", Fault::InvalidParameter),
-    ("+447400999903", Fault::AuthorizationError),
-    ("+447400999904", Fault::Throttled),
-    ("+447400999905", Fault::InternalError),
+const FAILING: [(&str, InjectedError); 5] = [
+    ("+447400999901", InjectedError::OptedOut),
+    ("+447400999902", InjectedError::InvalidParameter),
+    ("+447400999903", InjectedError::AuthorizationError),
+    ("+447400999904", InjectedError::Throttled),
+    ("+447400999905", InjectedError::InternalError),
 ];
 
-impl Fault {
+impl InjectedError {
     /// The fault that this number, in E.164 form, always meets.
     pub(crate) fn of_number(number: &str) -> Option<Self> {
         let (_, fault) = FAILING.iter().find(|(failing, _)| *failing == number)?;
@@ -79,7 +79,7 @@ pub struct Inbox {
 #[derive(Default)]
 struct Content {
     messages: VecDeque<Message>,
-    faults: VecDeque<Fault>,
+    faults: VecDeque<InjectedError>,
     publishes: usize,
 }
 
@@ -152,7 +152,7 @@ impl Inbox {
     }
 
     /// Has the next publishes fail, one with each of `faults`.
-    pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
+    pub fn fail_next(&self, faults: impl IntoIterator<Item = InjectedError>) {
         self.content().faults.extend(faults);
     }
 
@@ -163,7 +163,7 @@ impl Inbox {
     }
 
     /// Counts a call and gives the fault to answer it with, if there is one.
-    pub(crate) fn next_fault(&self) -> Option<Fault> {
+    pub(crate) fn next_fault(&self) -> Option<InjectedError> {
         let mut content = self.content();
         content.publishes += 1;
         content.faults.pop_front()

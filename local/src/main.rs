@@ -1,4 +1,4 @@
-//! `cargo run`: the cloud on a laptop.
+//! `cargo run`: Twofa on a laptop.
 
 use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -16,9 +16,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use twofa::clock::{Clock, ManualClock};
 use twofa::domain::limits::Limits;
 use twofa::telemetry;
-use twofa_local::cloud::{Addresses, Cloud, StartError, Storage};
 use twofa_local::demo::{self, API_KEY, LOGIN};
 use twofa_local::guard::Guard;
+use twofa_local::services::{Addresses, Services, StartError, Storage};
 
 /// The port of DynamoDB that the operator's command line looks for.
 const DYNAMODB_PORT: u16 = 8000;
@@ -125,10 +125,11 @@ async fn run(options: &Options) -> Result<(), StartError> {
         Hand::System => Clock::System,
         Hand::Manual => Clock::Manual(ManualClock::starting_at(Clock::System.now())),
     };
-    let mut cloud = Cloud::start(options.addresses(), &options.storage(), &guard, clock).await?;
-    greet(&cloud.addresses, &options.storage());
+    let mut services =
+        Services::start(options.addresses(), &options.storage(), &guard, clock).await?;
+    greet(&services.addresses, &options.storage());
     tokio::select! {
-        () = cloud.stopped() => return Err(StartError::Stopped),
+        () = services.stopped() => return Err(StartError::Stopped),
         () = stop_signal() => say("\nStopped.\n"),
     }
     Ok(())

@@ -22,7 +22,7 @@ use twofa::domain::limits::Limits;
 use twofa::domain::phone::PhoneNumber;
 
 use crate::demo;
-use crate::inbox::{Fault, Inbox, Message};
+use crate::inbox::{Inbox, InjectedError, Message};
 
 const PAGE: &str = include_str!("page.html");
 
@@ -115,7 +115,7 @@ async fn empty(State(inbox): State<Inbox>) -> StatusCode {
 #[serde(deny_unknown_fields)]
 struct Fail {
     /// What SNS answers.
-    error: Fault,
+    error: InjectedError,
     /// To how many publishes; the SDK makes three before it gives up on what may pass.
     #[serde(default = "once")]
     times: u16,

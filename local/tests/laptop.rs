@@ -1,4 +1,4 @@
-//! The laptop's cloud, as a person at the laptop meets it.
+//! The laptop's services, as a person at the laptop meets it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use twofa::clock::{Clock, ManualClock, Timestamp};
-use twofa_local::cloud::{Addresses, Cloud, Storage};
 use twofa_local::demo::{API_KEY, LOGIN};
 use twofa_local::guard::Guard;
+use twofa_local::services::{Addresses, Services, Storage};
 
 fn anywhere() -> Addresses {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -24,12 +24,12 @@ fn anywhere() -> Addresses {
     }
 }
 
-async fn start(storage: &Storage) -> (Cloud, String) {
-    let cloud = Cloud::start(anywhere(), storage, &Guard::default(), Clock::System)
+async fn start(storage: &Storage) -> (Services, String) {
+    let services = Services::start(anywhere(), storage, &Guard::default(), Clock::System)
         .await
         .unwrap();
-    let api = format!("http://{}", cloud.addresses.api);
-    (cloud, api)
+    let api = format!("http://{}", services.addresses.api);
+    (services, api)
 }
 
 fn http() -> Client {
@@ -76,7 +76,7 @@ async fn validate(api: &str, code: &str, request_id: &str) -> Value {
 
 #[tokio::test]
 async fn the_inbox_shows_messages_newest_first_and_by_recipient() {
-    let (_cloud, api) = start(&Storage::Memory).await;
+    let (_services, api) = start(&Storage::Memory).await;
     send(&api).await;
     let order = json!({ "to": "+33612345678", "template_id": LOGIN });
     post(&api, "request", &order).await;
@@ -126,7 +126,7 @@ async fn the_inbox_shows_messages_newest_first_and_by_recipient() {
 
 #[tokio::test]
 async fn the_page_hears_of_a_message_as_it_arrives() {
-    let (_cloud, api) = start(&Storage::Memory).await;
+    let (_services, api) = start(&Storage::Memory).await;
     let mut events = http()
         .get(format!("{api}/inbox/events"))
         .send()
@@ -143,7 +143,7 @@ async fn the_page_hears_of_a_message_as_it_arrives() {
 
 #[tokio::test]
 async fn the_page_and_the_contract_are_served() {
-    let (_cloud, api) = start(&Storage::Memory).await;
+    let (_services, api) = start(&Storage::Memory).await;
     let page = http().get(&api).send().await.unwrap();
     let policy = page.headers()["content-security-policy"].to_str().unwrap();
     assert!(policy.starts_with("default-src 'none'"));
@@ -161,9 +161,9 @@ async fn the_page_and_the_contract_are_served() {
 
 #[tokio::test]
 async fn the_tables_are_those_of_the_template() {
-    let (cloud, _) = start(&Storage::Memory).await;
+    let (services, _) = start(&Storage::Memory).await;
     let describe = async |operation: &str, table: &str| -> Value {
-        let request = http().post(format!("http://{}", cloud.addresses.dynamodb));
+        let request = http().post(format!("http://{}", services.addresses.dynamodb));
         let request = request.header("x-amz-target", format!("DynamoDB_20120810.{operation}"));
         let request = request.header(
             "authorization",
@@ -197,11 +197,11 @@ async fn the_tables_are_those_of_the_template() {
 async fn codes_outlive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let storage = Storage::Folder(folder.path().join("data"));
-    let (cloud, api) = start(&storage).await;
+    let (services, api) = start(&storage).await;
     let (code, request_id) = send(&api).await;
-    drop(cloud);
+    drop(services);
 
-    let (_cloud, api) = start(&storage).await;
+    let (_services, api) = start(&storage).await;
     assert_eq!(validate(&api, &code, &request_id).await, "success");
     let secret = std::fs::metadata(folder.path().join("data/secret.json")).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::mode(&secret.permissions());
@@ -210,8 +210,8 @@ async fn codes_outlive_a_restart() {
 
 #[tokio::test]
 async fn sns_refuses_what_sns_would_refuse() {
-    let (cloud, _) = start(&Storage::Memory).await;
-    let config = twofa_local::cloud::sdk_config(cloud.addresses.sns);
+    let (services, _) = start(&Storage::Memory).await;
+    let config = twofa_local::services::sdk_config(services.addresses.sns);
     let sns = aws_sdk_sns::Client::new(&config);
     for (number, message) in [
         ("07400123456", "text".to_owned()),
@@ -255,10 +255,10 @@ async fn sns_refuses_what_sns_would_refuse() {
 #[tokio::test]
 async fn what_a_foreign_page_sends_is_refused_by_every_listener() {
     let guard = Guard::new(&["twofa.test".to_owned()]);
-    let cloud = Cloud::start(anywhere(), &Storage::Memory, &guard, Clock::System)
+    let services = Services::start(anywhere(), &Storage::Memory, &guard, Clock::System)
         .await
         .unwrap();
-    let Addresses { api, dynamodb, sns } = cloud.addresses;
+    let Addresses { api, dynamodb, sns } = services.addresses;
     for address in [api, dynamodb, sns] {
         let port = address.port();
         let get = async |host: &str, origin: Option<&str>| {
@@ -409,7 +409,7 @@ async fn tell(method: Method, url: String, body: Value) -> (u16, Value) {
 
 #[tokio::test]
 async fn sns_fails_as_often_as_it_is_told_to() {
-    let (_cloud, api) = start(&Storage::Memory).await;
+    let (_services, api) = start(&Storage::Memory).await;
     let fail = |body| tell(Method::POST, format!("{api}/inbox/fail"), body);
     assert_eq!(
         fail(json!({ "error": "OptedOut", "times": 2 })).await.0,
@@ -436,7 +436,7 @@ async fn sns_fails_as_often_as_it_is_told_to() {
 
 #[tokio::test]
 async fn some_numbers_never_take_a_message() {
-    let (_cloud, api) = start(&Storage::Memory).await;
+    let (_services, api) = start(&Storage::Memory).await;
     for (number, status, has_id) in [
         ("+447400999901", 200, true),
         ("+447400999902", 200, true),
@@ -459,7 +459,7 @@ async fn some_numbers_never_take_a_message() {
 
 #[tokio::test]
 async fn the_inbox_waits_for_a_message_and_can_be_emptied() {
-    let (_cloud, api) = start(&Storage::Memory).await;
+    let (_services, api) = start(&Storage::Memory).await;
     let inbox = |query: &str| tell(Method::GET, format!("{api}/inbox{query}"), json!({}));
     let (waited, _) = tokio::join!(inbox("?to=%2B447400123456&wait=60"), send(&api));
     assert_eq!(waited.1[0]["to"], "+447400123456");
@@ -478,9 +478,9 @@ async fn the_inbox_waits_for_a_message_and_can_be_emptied() {
 async fn the_clock_can_be_set_by_hand() {
     let hand = ManualClock::starting_at(Timestamp::from_millis(1_800_000_000_000));
     let guard = Guard::default();
-    let cloud = Cloud::start(anywhere(), &Storage::Memory, &guard, Clock::Manual(hand));
-    let cloud = cloud.await.unwrap();
-    let api = format!("http://{}", cloud.addresses.api);
+    let services = Services::start(anywhere(), &Storage::Memory, &guard, Clock::Manual(hand));
+    let services = services.await.unwrap();
+    let api = format!("http://{}", services.addresses.api);
     let (code, request_id) = send(&api).await;
     let advance = |body| tell(Method::POST, format!("{api}/clock"), body);
     let moved = advance(json!({ "advance": 300 })).await;
@@ -494,7 +494,7 @@ async fn the_clock_can_be_set_by_hand() {
         assert_eq!(advance(body).await.0, 400);
     }
 
-    let (_cloud, api) = start(&Storage::Memory).await;
+    let (_services, api) = start(&Storage::Memory).await;
     let told = tell(
         Method::POST,
         format!("{api}/clock"),

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 use twofa::aws::error::AwsError;
-use twofa::aws::key_set_reader::{SecretError, Secrets};
+use twofa::aws::key_set_reader::{KeySetError, KeySetReader};
 use twofa::clock::Clock;
 use twofa::domain::api_key::{ApiKey, StoredKey};
 use twofa::domain::client::{Countries, Profile};
@@ -48,13 +48,13 @@ pub struct Event {
 
 /// What the check may use.
 #[derive(Clone, Debug)]
-pub struct Powers {
+pub struct PreTrafficState {
     /// The time.
     pub clock: Clock,
     /// Where its client is made and removed.
     pub directory: Directory,
     /// What its recipient is digested with.
-    pub secrets: Secrets,
+    pub key_set_reader: KeySetReader,
     /// What calls the new versions.
     pub lambda: aws_sdk_lambda::Client,
     /// Who is told what came of it.
@@ -78,7 +78,7 @@ pub struct Versions {
 
 /// Why the new versions are not to get traffic.
 #[derive(Debug, Error)]
-enum Flaw {
+enum CheckError {
     /// A function answered something else.
     #[error("{call}: expected {expected}, answered {status} {outcome}")]
     Answer {
@@ -96,7 +96,7 @@ enum Flaw {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    KeySet(#[from] KeySetError),
     #[error(transparent)]
     Entropy(#[from] EntropyError),
     #[error(transparent)]
@@ -128,18 +128,18 @@ pub fn lambda(config: &aws_types::SdkConfig) -> aws_sdk_lambda::Client {
 ///
 /// # Errors
 /// When CodeDeploy could not be told; the deployment then fails after an hour.
-pub async fn run(event: &Event, powers: &Powers) -> Result<(), AwsError> {
-    let status = match Box::pin(check(powers)).await {
+pub async fn run(event: &Event, state: &PreTrafficState) -> Result<(), AwsError> {
+    let status = match Box::pin(check(state)).await {
         Ok(()) => {
             tracing::info!(deployment = event.deployment_id, "the new versions work");
             LifecycleEventStatus::Succeeded
         }
-        Err(flaw) => {
-            tracing::error!(deployment = event.deployment_id, error = %flaw, "the new versions get no traffic");
+        Err(error) => {
+            tracing::error!(deployment = event.deployment_id, error = %error, "the new versions get no traffic");
             LifecycleEventStatus::Failed
         }
     };
-    powers
+    state
         .codedeploy
         .put_lifecycle_event_hook_execution_status()
         .deployment_id(&event.deployment_id)
@@ -151,25 +151,25 @@ pub async fn run(event: &Event, powers: &Powers) -> Result<(), AwsError> {
     Ok(())
 }
 
-async fn check(powers: &Powers) -> Result<(), Flaw> {
-    let guest = powers.welcome().await?;
-    let checked = powers.call_all(&guest).await;
+async fn check(state: &PreTrafficState) -> Result<(), CheckError> {
+    let guest = state.welcome().await?;
+    let checked = state.call_all(&guest).await;
     // What is left behind has a key that expires; it does no harm, but is not to stay.
-    if let Err(error) = powers.see_off(&guest).await {
+    if let Err(error) = state.see_off(&guest).await {
         tracing::warn!(%error, client = %guest.id, "the check's client could not be removed");
     }
     checked
 }
 
-impl Powers {
+impl PreTrafficState {
     /// Makes a client of its own for this check. A function remembers clients for 30 seconds: an
     /// earlier check's client would have the wrong key.
-    async fn welcome(&self) -> Result<Guest, Flaw> {
+    async fn welcome(&self) -> Result<Guest, CheckError> {
         let now = self.clock.now();
         let id = ClientId::pre_traffic()?;
         let key = ApiKey::random(&id)?;
         let number = PhoneNumber::parse(NUMBER)?;
-        let secret = self.secrets.get(now).await?;
+        let secret = self.key_set_reader.get(now).await?;
         let template = TemplateFields {
             id: TemplateId::random()?,
             name: "Check".to_owned(),
@@ -206,7 +206,7 @@ impl Powers {
             .await
     }
 
-    async fn call_all(&self, guest: &Guest) -> Result<(), Flaw> {
+    async fn call_all(&self, guest: &Guest) -> Result<(), CheckError> {
         let Versions {
             request,
             validate,
@@ -255,7 +255,7 @@ impl Powers {
         endpoint: &'static str,
         guest: &Guest,
         body: Option<Value>,
-    ) -> Result<Value, Flaw> {
+    ) -> Result<Value, CheckError> {
         let method = if body.is_some() { "POST" } else { "GET" };
         let path = format!("/v1.0/2fa/{endpoint}");
         let route_key = format!("{method} {path}");
@@ -274,7 +274,7 @@ impl Powers {
         function: &str,
         call: &'static str,
         event: &Value,
-    ) -> Result<Value, Flaw> {
+    ) -> Result<Value, CheckError> {
         let invoked = self
             .lambda
             .invoke()
@@ -284,7 +284,7 @@ impl Powers {
             .await
             .map_err(|error| AwsError::new("Invoke", &error))?;
         if let Some(kind) = invoked.function_error() {
-            return Err(Flaw::Crash {
+            return Err(CheckError::Crash {
                 call,
                 kind: kind.to_owned(),
             });
@@ -332,14 +332,14 @@ fn expect(
     answer: &Value,
     status: u64,
     fits: bool,
-) -> Result<(), Flaw> {
+) -> Result<(), CheckError> {
     let answered = answer["statusCode"].as_u64().unwrap_or_default();
     if answered == status && fits {
         return Ok(());
     }
     let body = &answer["body"];
     let outcome = body["error_message"].as_str().or(body["status"].as_str());
-    Err(Flaw::Answer {
+    Err(CheckError::Answer {
         call,
         expected,
         status: answered,

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use twofa::aws::error::AwsError;
 use twofa::clock::Timestamp;
-use twofa::domain::key_set::{MalformedSecret, RotateError, Secret};
+use twofa::domain::key_set::{KeySet, MalformedKeySet, RotateError};
 
 const CURRENT: &str = "AWSCURRENT";
 
@@ -79,7 +79,7 @@ pub enum RotationError {
     Aws(#[from] AwsError),
     /// A version is not a secret of this product.
     #[error(transparent)]
-    Malformed(#[from] MalformedSecret),
+    Malformed(#[from] MalformedKeySet),
     /// There is nothing to rotate to.
     #[error(transparent)]
     Rotate(#[from] RotateError),
@@ -220,8 +220,8 @@ pub async fn watch(
     Err(RotationError::Overdue { days })
 }
 
-fn parse(version: &GetSecretValueOutput) -> Result<Secret, MalformedSecret> {
-    Secret::parse(version.secret_string().unwrap_or_default())
+fn parse(version: &GetSecretValueOutput) -> Result<KeySet, MalformedKeySet> {
+    KeySet::parse(version.secret_string().unwrap_or_default())
 }
 
 async fn current(secrets_manager: &Client, id: &str) -> Result<GetSecretValueOutput, AwsError> {

@@ -17,14 +17,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 use twofa::clock::Clock;
-use twofa::http::{
-    RequestPowers, SEND_CHECK, request_endpoint, template_endpoint, validate_endpoint,
-};
-use twofa::request::StackLimits;
-use twofa_local::cloud::{self, Backends, Storage, sdk_config};
+use twofa::http::{SEND_CHECK, request_endpoint, template_endpoint, validate_endpoint};
+use twofa::state::{RequestState, StackLimits};
 use twofa_local::guard::Guard;
-use twofa_local::inbox::Fault;
-use twofa_ops::pre_traffic::{Event, Powers, Versions, lambda, run};
+use twofa_local::inbox::InjectedError;
+use twofa_local::services::{self, Backends, Storage, sdk_config};
+use twofa_ops::pre_traffic::{Event, PreTrafficState, Versions, lambda, run};
 
 /// Lambda and CodeDeploy, as far as the check calls them.
 #[derive(Clone)]
@@ -73,19 +71,19 @@ impl Stack {
             backends,
             functions: HashMap::new(),
         };
-        let powers = stack.function_powers();
+        let state = stack.function_state();
         stack.functions = HashMap::from([
-            ("request", request_endpoint(powers.clone())),
-            ("validate", validate_endpoint(powers.clone().into())),
-            ("template", template_endpoint(powers.into())),
+            ("request", request_endpoint(state.clone())),
+            ("validate", validate_endpoint(state.clone().into())),
+            ("template", template_endpoint(state.into())),
         ]);
         stack
     }
 
-    fn function_powers(&self) -> RequestPowers {
+    fn function_state(&self) -> RequestState {
         let dynamodb = twofa::aws::dynamodb(&sdk_config(self.backends.dynamodb));
         let sns = sdk_config(self.backends.sns);
-        cloud::powers_through(dynamodb, &sns, StackLimits::default(), Clock::System)
+        services::state_through(dynamodb, &sns, StackLimits::default(), Clock::System)
     }
 
     /// Has the new versions checked; returns what CodeDeploy was told.
@@ -101,11 +99,11 @@ impl Stack {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = sdk_config(listener.local_addr().unwrap());
         let server = tokio::spawn(async { axum::serve(listener, app).await });
-        let functions = self.function_powers();
-        let powers = Powers {
+        let functions = self.function_state();
+        let state = PreTrafficState {
             clock: functions.clock,
             directory: functions.directory,
-            secrets: functions.secrets,
+            key_set_reader: functions.key_set_reader,
             lambda: lambda(&endpoint),
             codedeploy: aws_sdk_codedeploy::Client::new(&endpoint),
             versions: Versions {
@@ -119,7 +117,7 @@ impl Stack {
             deployment_id: "d-1".to_owned(),
             lifecycle_event_hook_execution_id: "hook-1".to_owned(),
         };
-        Box::pin(run(&event, &powers)).await.unwrap();
+        Box::pin(run(&event, &state)).await.unwrap();
         server.abort();
         let reports = aws.reports.lock().unwrap().clone();
         assert_eq!(reports.len(), 1, "{reports:?}");
@@ -132,7 +130,7 @@ impl Stack {
     /// The clients that are left.
     async fn clients(&self) -> usize {
         let tables = twofa::aws::dynamodb(&sdk_config(self.backends.dynamodb));
-        let scan = tables.scan().table_name(cloud::DIRECTORY_TABLE);
+        let scan = tables.scan().table_name(services::DIRECTORY_TABLE);
         scan.send().await.unwrap().items().len()
     }
 }
@@ -221,7 +219,10 @@ async fn a_version_that_does_not_work_gets_none() {
 #[tokio::test]
 async fn a_version_that_may_not_send_gets_none() {
     let stack = Stack::start().await;
-    stack.backends.inbox.fail_next([Fault::AuthorizationError]);
+    stack
+        .backends
+        .inbox
+        .fail_next([InjectedError::AuthorizationError]);
     assert_eq!(stack.check().await, "Failed");
     assert_eq!(stack.clients().await, 0, "the check cleans up");
     assert_eq!(stack.check().await, "Succeeded");

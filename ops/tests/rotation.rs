@@ -14,19 +14,19 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use twofa::clock::{Clock, ManualClock, Timestamp};
 use twofa::domain::ids::{ClientId, RequestId};
-use twofa::domain::key_set::{RotateError, Secret, Seed};
+use twofa::domain::key_set::{CodeSeed, KeySet, RotateError};
 use twofa::http::all_endpoints;
-use twofa_local::cloud::{Backends, SECRET, Storage, powers, sdk_config};
 use twofa_local::demo::{self, API_KEY, LOGIN};
 use twofa_local::guard::Guard;
+use twofa_local::services::{Backends, SECRET, Storage, sdk_config, state};
 use twofa_ops::rotation::{Call, Event, RotationError, Step, Watch, run, watch};
 
 const START: Timestamp = Timestamp::from_millis(4_102_473_600_000);
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A cloud whose time is a value.
-struct Cloud {
+/// A services whose time is a value.
+struct Services {
     backends: Backends,
     clock: ManualClock,
     secrets_manager: Client,
@@ -35,7 +35,7 @@ struct Cloud {
 /// A function that has read the secret, and reads it again after an hour.
 struct Function(Router);
 
-impl Cloud {
+impl Services {
     async fn start() -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let backends = Backends::start(any, any, &Storage::Memory, &Guard::default())
@@ -43,24 +43,24 @@ impl Cloud {
             .unwrap();
         let clock = ManualClock::starting_at(START);
         let secrets_manager = twofa::aws::secrets_manager(&sdk_config(backends.sns));
-        let cloud = Self {
+        let services = Self {
             backends,
             clock,
             secrets_manager,
         };
-        demo::seed(&cloud.powers().directory).await.unwrap();
-        cloud
+        demo::seed(&services.state().directory).await.unwrap();
+        services
     }
 
-    fn powers(&self) -> twofa::http::RequestPowers {
+    fn state(&self) -> twofa::state::RequestState {
         let clock = Clock::Manual(self.clock.clone());
-        powers(self.backends.dynamodb, self.backends.sns, clock)
+        state(self.backends.dynamodb, self.backends.sns, clock)
     }
 
     async fn function(&self) -> Function {
-        let powers = self.powers();
-        powers.secrets.get(powers.clock.now()).await.unwrap();
-        Function(all_endpoints(powers))
+        let state = self.state();
+        state.key_set_reader.get(state.clock.now()).await.unwrap();
+        Function(all_endpoints(state))
     }
 
     fn now(&self) -> Timestamp {
@@ -83,8 +83,8 @@ impl Cloud {
         Ok(())
     }
 
-    fn secret(&self) -> Secret {
-        Secret::parse(self.backends.vault.current().expose_secret()).unwrap()
+    fn secret(&self) -> KeySet {
+        KeySet::parse(self.backends.secrets_manager.current().expose_secret()).unwrap()
     }
 
     /// Has `function` send a code; returns the request's id and the code.
@@ -124,61 +124,64 @@ impl Function {
 
 #[tokio::test]
 async fn no_right_code_is_refused_because_of_a_rotation() {
-    let cloud = Cloud::start().await;
+    let services = Services::start().await;
     let mut to = 0..;
-    let mut old = cloud.function().await;
+    let mut old = services.function().await;
     // The first round rotates the seed, the others a window.
     for round in 0..4 {
         // Codes that are on their way while each step is done, each to be checked by a function that
         // has read the secret before the rotation, and by one that has read it after.
         let mut codes = Vec::new();
         for step in STEPS {
-            codes.push(cloud.send(&old, to.next().unwrap()).await);
-            codes.push(cloud.send(&old, to.next().unwrap()).await);
-            cloud.step(step, &format!("version-{round}")).await.unwrap();
+            codes.push(services.send(&old, to.next().unwrap()).await);
+            codes.push(services.send(&old, to.next().unwrap()).await);
+            services
+                .step(step, &format!("version-{round}"))
+                .await
+                .unwrap();
         }
-        let new = cloud.function().await;
+        let new = services.function().await;
         for pair in codes.chunks(2) {
             old.accepts(&pair[0]).await;
             new.accepts(&pair[1]).await;
         }
         for (sender, other) in [(&old, &new), (&new, &old)] {
-            let code = cloud.send(sender, to.next().unwrap()).await;
+            let code = services.send(sender, to.next().unwrap()).await;
             other.accepts(&code).await;
         }
         // Within the hour the old function has read the new window: both are one.
-        cloud.clock.advance(DAY);
-        let code = cloud.send(&old, to.next().unwrap()).await;
-        cloud.function().await.accepts(&code).await;
+        services.clock.advance(DAY);
+        let code = services.send(&old, to.next().unwrap()).await;
+        services.function().await.accepts(&code).await;
         old = new;
     }
 }
 
 #[tokio::test]
 async fn limits_do_not_forget_when_the_secret_is_rotated() {
-    let cloud = Cloud::start().await;
+    let services = Services::start().await;
     for _ in 0..10 {
-        cloud.send(&cloud.function().await, 7).await;
+        services.send(&services.function().await, 7).await;
     }
-    cloud.rotate("version").await.unwrap();
+    services.rotate("version").await.unwrap();
     let order = json!({ "to": "+447400000007", "template_id": LOGIN });
-    let answer = cloud.function().await.call("request", &order).await;
+    let answer = services.function().await.call("request", &order).await;
     assert_eq!(answer["error_message"], "TOO_MANY_REQUESTS");
 }
 
 #[tokio::test]
 async fn after_two_rotations_a_leaked_secret_reads_no_code_and_after_three_it_plants_none() {
-    let cloud = Cloud::start().await;
+    let services = Services::start().await;
     let client = ClientId::parse("shop").unwrap();
-    let (id, seed) = (RequestId::random().unwrap(), Seed::random().unwrap());
-    let mut secrets = vec![cloud.secret()];
+    let (id, seed) = (RequestId::random().unwrap(), CodeSeed::random().unwrap());
+    let mut secrets = vec![services.secret()];
     for version in ["first", "second", "third"] {
-        cloud.rotate(version).await.unwrap();
-        cloud.clock.advance(DAY);
-        secrets.push(cloud.secret());
+        services.rotate(version).await.unwrap();
+        services.clock.advance(DAY);
+        secrets.push(services.secret());
     }
     // A code that `writer` stores, and whether `reader` tells it from others.
-    let tells = |reader: &Secret, writer: &Secret| {
+    let tells = |reader: &KeySet, writer: &KeySet| {
         let code = writer.seeded_code(&client, id, &seed, 6);
         let stored = writer.code_digest(&client, id, &code).encode();
         reader.is_stored(&client, id, &code, |digest| digest.encode() == stored)
@@ -193,94 +196,97 @@ async fn after_two_rotations_a_leaked_secret_reads_no_code_and_after_three_it_pl
 
 #[tokio::test]
 async fn a_second_rotation_waits_for_a_day() {
-    let cloud = Cloud::start().await;
-    cloud.rotate("first").await.unwrap();
-    let once = cloud.backends.vault.current();
+    let services = Services::start().await;
+    services.rotate("first").await.unwrap();
+    let once = services.backends.secrets_manager.current();
     let almost = Duration::from_millis(86_400_000 - 1);
-    cloud.clock.advance(almost);
-    let refused = cloud.rotate("second").await.unwrap_err();
+    services.clock.advance(almost);
+    let refused = services.rotate("second").await.unwrap_err();
     let until = START.plus(DAY);
     assert!(
         matches!(&refused, RotationError::Rotate(RotateError::TooSoon { until: at }) if *at == until),
         "{refused}"
     );
     assert_eq!(
-        cloud.backends.vault.current().expose_secret(),
+        services.backends.secrets_manager.current().expose_secret(),
         once.expose_secret()
     );
-    cloud.clock.advance(Duration::from_millis(1));
-    cloud.rotate("second").await.unwrap();
+    services.clock.advance(Duration::from_millis(1));
+    services.rotate("second").await.unwrap();
     assert_ne!(
-        cloud.backends.vault.current().expose_secret(),
+        services.backends.secrets_manager.current().expose_secret(),
         once.expose_secret()
     );
 }
 
 #[tokio::test]
 async fn a_rotation_that_is_finished_days_later_counts_from_then() {
-    let cloud = Cloud::start().await;
-    let before = cloud.secret();
+    let services = Services::start().await;
+    let before = services.secret();
     for step in [Step::CreateSecret, Step::SetSecret, Step::TestSecret] {
-        cloud.step(step, "left half done").await.unwrap();
+        services.step(step, "left half done").await.unwrap();
     }
-    cloud.clock.advance(3 * DAY);
-    let old = cloud.function().await;
-    let sent = cloud.send(&old, 1).await;
+    services.clock.advance(3 * DAY);
+    let old = services.function().await;
+    let sent = services.send(&old, 1).await;
     for _ in 0..2 {
-        cloud
+        services
             .step(Step::FinishSecret, "left half done")
             .await
             .unwrap();
     }
-    assert!(cloud.secret().follows(&before));
+    assert!(services.secret().follows(&before));
     // Else a function that has read the secret an hour ago would know nothing that the newest does.
-    let refused = cloud.rotate("second").await.unwrap_err();
+    let refused = services.rotate("second").await.unwrap_err();
     let until = START.plus(4 * DAY);
     assert!(
         matches!(&refused, RotationError::Rotate(RotateError::TooSoon { until: at }) if *at == until),
         "{refused}"
     );
-    cloud.function().await.accepts(&sent).await;
-    cloud.clock.advance(DAY);
-    cloud.rotate("second").await.unwrap();
+    services.function().await.accepts(&sent).await;
+    services.clock.advance(DAY);
+    services.rotate("second").await.unwrap();
 }
 
 #[tokio::test]
 async fn a_version_that_does_not_follow_any_more_is_not_finished() {
-    let cloud = Cloud::start().await;
-    cloud.step(Step::CreateSecret, "overtaken").await.unwrap();
-    cloud.rotate("first").await.unwrap();
-    let first = cloud.backends.vault.current();
-    let refused = cloud.step(Step::FinishSecret, "overtaken").await;
+    let services = Services::start().await;
+    services
+        .step(Step::CreateSecret, "overtaken")
+        .await
+        .unwrap();
+    services.rotate("first").await.unwrap();
+    let first = services.backends.secrets_manager.current();
+    let refused = services.step(Step::FinishSecret, "overtaken").await;
     assert!(matches!(refused, Err(RotationError::DoesNotFollow)));
-    let now = cloud.backends.vault.current();
+    let now = services.backends.secrets_manager.current();
     assert_eq!(now.expose_secret(), first.expose_secret());
 }
 
 #[tokio::test]
 async fn a_step_may_be_done_twice_and_a_rotation_given_up() {
-    let cloud = Cloud::start().await;
-    let before = cloud.secret();
-    cloud.step(Step::CreateSecret, "given up").await.unwrap();
+    let services = Services::start().await;
+    let before = services.secret();
+    services.step(Step::CreateSecret, "given up").await.unwrap();
     for step in STEPS {
-        cloud.step(step, "version").await.unwrap();
-        cloud.step(step, "version").await.unwrap();
+        services.step(step, "version").await.unwrap();
+        services.step(step, "version").await.unwrap();
     }
-    let after = cloud.secret();
+    let after = services.secret();
     assert!(after.follows(&before));
     // Called once more when all is done, nothing moves.
     for step in [Step::TestSecret, Step::FinishSecret] {
-        cloud.step(step, "version").await.unwrap();
+        services.step(step, "version").await.unwrap();
     }
-    assert!(cloud.secret().follows(&before));
+    assert!(services.secret().follows(&before));
 }
 
 #[tokio::test]
 async fn the_test_alone_passes_for_a_copy_and_for_nothing() {
-    let cloud = Cloud::start().await;
-    let before = cloud.backends.vault.current();
-    cloud.step(Step::TestSecret, "nothing").await.unwrap();
-    cloud
+    let services = Services::start().await;
+    let before = services.backends.secrets_manager.current();
+    services.step(Step::TestSecret, "nothing").await.unwrap();
+    services
         .secrets_manager
         .put_secret_value()
         .secret_id(SECRET)
@@ -290,18 +296,18 @@ async fn the_test_alone_passes_for_a_copy_and_for_nothing() {
         .send()
         .await
         .unwrap();
-    cloud.step(Step::TestSecret, "copy").await.unwrap();
-    let now = cloud.backends.vault.current();
+    services.step(Step::TestSecret, "copy").await.unwrap();
+    let now = services.backends.secrets_manager.current();
     assert_eq!(now.expose_secret(), before.expose_secret());
 }
 
 #[tokio::test]
 async fn a_version_that_does_not_follow_is_not_taken() {
-    let cloud = Cloud::start().await;
-    let before = cloud.backends.vault.current();
+    let services = Services::start().await;
+    let before = services.backends.secrets_manager.current();
     let stranger = json!({ "seed": "x".repeat(64) });
     for (version, pending) in [("stranger", stranger.to_string()), ("text", "x".to_owned())] {
-        cloud
+        services
             .secrets_manager
             .put_secret_value()
             .secret_id(SECRET)
@@ -311,20 +317,23 @@ async fn a_version_that_does_not_follow_is_not_taken() {
             .send()
             .await
             .unwrap();
-        let refused = cloud.rotate(version).await.unwrap_err();
+        let refused = services.rotate(version).await.unwrap_err();
         assert!(matches!(
             refused,
             RotationError::DoesNotFollow | RotationError::Malformed(_)
         ));
-        let now = cloud.backends.vault.current();
+        let now = services.backends.secrets_manager.current();
         assert_eq!(now.expose_secret(), before.expose_secret());
     }
 }
 
 #[tokio::test]
 async fn a_rotation_that_never_starts_is_told() {
-    let cloud = Cloud::start().await;
-    let read = cloud.secrets_manager.get_secret_value().secret_id(SECRET);
+    let services = Services::start().await;
+    let read = services
+        .secrets_manager
+        .get_secret_value()
+        .secret_id(SECRET);
     let created = read.send().await.unwrap().created_date.unwrap();
     let created = Timestamp::from_millis(created.to_millis().unwrap());
     let monthly = Watch {
@@ -332,10 +341,10 @@ async fn a_rotation_that_never_starts_is_told() {
         rotation_days: 30,
     };
     let in_time = created.plus(32 * DAY);
-    let seen = watch(&monthly, &cloud.secrets_manager, in_time).await;
+    let seen = watch(&monthly, &services.secrets_manager, in_time).await;
     assert!(seen.is_ok(), "{seen:?}");
     let late = in_time.plus(Duration::from_millis(1));
-    let overdue = watch(&monthly, &cloud.secrets_manager, late).await;
+    let overdue = watch(&monthly, &services.secrets_manager, late).await;
     assert!(
         matches!(overdue, Err(RotationError::Overdue { days: 32 })),
         "{overdue:?}"

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::aws::error::AwsError;
 use crate::clock::Timestamp;
-use crate::domain::key_set::{MalformedSecret, Secret};
+use crate::domain::key_set::{KeySet, MalformedKeySet};
 use crate::metrics::{Step, timed};
 
 /// How long a function works with the secret that it has read.
@@ -19,7 +19,7 @@ const RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// Reads the secret from Secrets Manager, at start and every hour; clones share one reading.
 #[derive(Clone, Debug)]
-pub struct Secrets {
+pub struct KeySetReader {
     client: aws_sdk_secretsmanager::Client,
     id: Arc<str>,
     reading: Arc<Mutex<Option<Reading>>>,
@@ -27,22 +27,22 @@ pub struct Secrets {
 
 #[derive(Debug)]
 struct Reading {
-    secret: Arc<Secret>,
+    key_set: Arc<KeySet>,
     next_at: Timestamp,
 }
 
 /// The secret could not be had.
 #[derive(Debug, Error)]
-pub enum SecretError {
+pub enum KeySetError {
     /// Secrets Manager did not give it.
     #[error(transparent)]
     Aws(#[from] AwsError),
     /// It gave something else.
     #[error(transparent)]
-    Malformed(#[from] MalformedSecret),
+    Malformed(#[from] MalformedKeySet),
 }
 
-impl Secrets {
+impl KeySetReader {
     /// The secret named `id`, its ARN or its name.
     #[must_use]
     pub fn new(client: aws_sdk_secretsmanager::Client, id: &str) -> Self {
@@ -58,30 +58,30 @@ impl Secrets {
     ///
     /// # Errors
     /// When none was ever read and none can be had now.
-    pub async fn get(&self, now: Timestamp) -> Result<Arc<Secret>, SecretError> {
+    pub async fn get(&self, now: Timestamp) -> Result<Arc<KeySet>, KeySetError> {
         let mut reading = self.reading.lock().await;
         if let Some(reading) = reading.as_ref().filter(|reading| now < reading.next_at) {
-            return Ok(Arc::clone(&reading.secret));
+            return Ok(Arc::clone(&reading.key_set));
         }
         match (timed(Step::Secret, self.read()).await, reading.as_mut()) {
-            (Ok(secret), _) => {
-                let secret = Arc::new(secret);
+            (Ok(key_set), _) => {
+                let key_set = Arc::new(key_set);
                 *reading = Some(Reading {
-                    secret: Arc::clone(&secret),
+                    key_set: Arc::clone(&key_set),
                     next_at: now.plus(READ_EVERY),
                 });
-                Ok(secret)
+                Ok(key_set)
             }
             (Err(error), Some(old)) => {
                 tracing::warn!(%error, "the secret could not be read again; the one at hand serves on");
                 old.next_at = now.plus(RETRY_AFTER);
-                Ok(Arc::clone(&old.secret))
+                Ok(Arc::clone(&old.key_set))
             }
             (Err(error), None) => Err(error),
         }
     }
 
-    async fn read(&self) -> Result<Secret, SecretError> {
+    async fn read(&self) -> Result<KeySet, KeySetError> {
         let answer = self
             .client
             .get_secret_value()
@@ -92,6 +92,6 @@ impl Secrets {
         let secret = answer
             .secret_string()
             .ok_or_else(|| AwsError::incomplete("GetSecretValue"))?;
-        Ok(Secret::parse(secret)?)
+        Ok(KeySet::parse(secret)?)
     }
 }

@@ -1,9 +1,9 @@
 //! The Lambda function `request`.
 
 use twofa::http::request_endpoint;
-use twofa::lambda::{StartError, request_powers, serve};
+use twofa::lambda::{StartError, request_state, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), StartError> {
-    serve(request_endpoint(request_powers().await?)).await
+    serve(request_endpoint(request_state().await?)).await
 }

@@ -1,4 +1,4 @@
-//! The stack's secret: the peppers that codes are digested with and the key that recipients are.
+//! The key set: the peppers that codes are digested with and the key that recipients are.
 //!
 //! Codes are written under `current` and accepted under all three peppers. A rotation shifts the
 //! window (previous ← current ← next ← new), so a function that has not read the new secret yet
@@ -26,9 +26,9 @@ mod rotation;
 
 /// 128 random bits that a code can be made from again; worthless without the pepper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seed([u8; 16]);
+pub struct CodeSeed([u8; 16]);
 
-impl Seed {
+impl CodeSeed {
     /// A fresh seed.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ pub struct GuessDigests {
 
 /// The keys themselves; they cannot be printed.
 #[derive(Debug)]
-pub struct Secret {
+pub struct KeySet {
     next: Key,
     current: Key,
     previous: Key,
@@ -102,18 +102,18 @@ enum Stored {
 #[error(
     "the secret is neither {{\"seed\"}} nor {{\"next\",\"current\",\"previous\",\"recipient\"}} of 32 bytes each"
 )]
-pub struct MalformedSecret;
+pub struct MalformedKeySet;
 
 /// The shortest seed: 43 characters of 62 carry 256 bits.
 const SEED_LENGTH: usize = 43;
 
-impl Secret {
+impl KeySet {
     /// Reads the secret as it is stored, in JSON.
     ///
     /// # Errors
     /// When it has neither of the two forms.
-    pub fn parse(json: &str) -> Result<Self, MalformedSecret> {
-        match serde_json::from_str(json).map_err(|_| MalformedSecret)? {
+    pub fn parse(json: &str) -> Result<Self, MalformedKeySet> {
+        match serde_json::from_str(json).map_err(|_| MalformedKeySet)? {
             Stored::Window {
                 next,
                 current,
@@ -134,19 +134,19 @@ impl Secret {
                 recipient: Key::derive(&seed, "recipient")?,
                 rotated_at: None,
             }),
-            Stored::Seed { .. } => Err(MalformedSecret),
+            Stored::Seed { .. } => Err(MalformedKeySet),
         }
     }
 
     /// Whether the keys are the same.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
-        let keys = |secret: &Self| {
+        let keys = |key_set: &Self| {
             [
-                secret.next.encode(),
-                secret.current.encode(),
-                secret.previous.encode(),
-                secret.recipient.encode(),
+                key_set.next.encode(),
+                key_set.current.encode(),
+                key_set.previous.encode(),
+                key_set.recipient.encode(),
             ]
         };
         keys(self) == keys(other)
@@ -170,7 +170,13 @@ impl Secret {
 
     /// The code that `seed` gives: the same one again, to those who know the pepper.
     #[must_use]
-    pub fn seeded_code(&self, client: &ClientId, id: RequestId, seed: &Seed, length: u8) -> Code {
+    pub fn seeded_code(
+        &self,
+        client: &ClientId,
+        id: RequestId,
+        seed: &CodeSeed,
+        length: u8,
+    ) -> Code {
         self.current.seeded_code(client, id, seed, length)
     }
 
@@ -179,7 +185,7 @@ impl Secret {
         &self,
         client: &ClientId,
         id: RequestId,
-        seed: &Seed,
+        seed: &CodeSeed,
         length: u8,
         is_stored: impl Fn(Digest) -> bool,
     ) -> Option<Code> {
@@ -274,11 +280,11 @@ impl Key {
         Self { bytes, mac }
     }
 
-    fn decode(encoded: &SecretString) -> Result<Self, MalformedSecret> {
+    fn decode(encoded: &SecretString) -> Result<Self, MalformedKeySet> {
         let bytes = BASE64URL_NOPAD
             .decode(encoded.expose_secret().as_bytes())
-            .map_err(|_| MalformedSecret)?;
-        let bytes: [u8; 32] = bytes.try_into().map_err(|_| MalformedSecret)?;
+            .map_err(|_| MalformedKeySet)?;
+        let bytes: [u8; 32] = bytes.try_into().map_err(|_| MalformedKeySet)?;
         Ok(Self::new(SecretBox::new(Box::new(bytes))))
     }
 
@@ -287,11 +293,11 @@ impl Key {
     }
 
     /// HKDF-SHA-256 (RFC 5869), the key's name as its context.
-    fn derive(seed: &SecretString, name: &str) -> Result<Self, MalformedSecret> {
+    fn derive(seed: &SecretString, name: &str) -> Result<Self, MalformedKeySet> {
         let mut bytes = Box::new([0; 32]);
         Hkdf::<Sha256>::new(None, seed.expose_secret().as_bytes())
             .expand(name.as_bytes(), bytes.as_mut())
-            .map_err(|_| MalformedSecret)?;
+            .map_err(|_| MalformedKeySet)?;
         Ok(Self::new(SecretBox::new(bytes)))
     }
 
@@ -299,7 +305,7 @@ impl Key {
         self.digest(&[client.as_str().as_bytes(), id.as_bytes(), code.as_bytes()])
     }
 
-    fn seeded_code(&self, client: &ClientId, id: RequestId, seed: &Seed, length: u8) -> Code {
+    fn seeded_code(&self, client: &ClientId, id: RequestId, seed: &CodeSeed, length: u8) -> Code {
         let fields = [
             b"seed" as &[u8],
             client.as_str().as_bytes(),
@@ -334,12 +340,12 @@ impl Key {
 mod tests {
     use super::*;
 
-    pub(super) fn window(next: u8, current: u8, previous: u8) -> Secret {
+    pub(super) fn window(next: u8, current: u8, previous: u8) -> KeySet {
         let key = |byte| BASE64URL_NOPAD.encode(&[byte; 32]);
         let json = serde_json::json!({
             "next": key(next), "current": key(current), "previous": key(previous), "recipient": key(9),
         });
-        Secret::parse(&json.to_string()).unwrap()
+        KeySet::parse(&json.to_string()).unwrap()
     }
 
     pub(super) fn demo() -> ClientId {
@@ -369,13 +375,13 @@ mod tests {
 
     #[test]
     fn a_digest_is_bound_to_its_client_and_its_request() {
-        let secret = window(2, 1, 0);
+        let key_set = window(2, 1, 0);
         let (id, code) = (RequestId::random().unwrap(), Code::random(6).unwrap());
-        let digest = secret.code_digest(&demo(), id, &code);
+        let digest = key_set.code_digest(&demo(), id, &code);
         let other = ClientId::parse("other").unwrap();
-        assert_ne!(secret.code_digest(&other, id, &code), digest);
+        assert_ne!(key_set.code_digest(&other, id, &code), digest);
         assert_ne!(
-            secret.code_digest(&demo(), RequestId::random().unwrap(), &code),
+            key_set.code_digest(&demo(), RequestId::random().unwrap(), &code),
             digest
         );
     }
@@ -393,25 +399,25 @@ mod tests {
         let id = RequestId::parse("00112233-4455-4677-8899-aabbccddeeff").unwrap();
         let number = PhoneNumber::parse("+447400123456").unwrap();
         let seeded = format!(r#"{{"seed":"{}"}}"#, "s".repeat(64));
-        for (secret, code, recipient) in [
+        for (key_set, code, recipient) in [
             (
                 window(2, 1, 0),
                 "KwhDhvc-Z39-Cr5VqRTTeHIh5t_sZwMb9wo1BMudNZw",
                 "c_3s1KWfo_BOBb5vFuuEjVCJcW2EYGN24-x4O1dbrnc",
             ),
             (
-                Secret::parse(&seeded).unwrap(),
+                KeySet::parse(&seeded).unwrap(),
                 "GMDit_lDd2YuAcjLbz6YThHnmB10ruxf60Ryz8aSA0c",
                 "y33uNnvptnrXNgaEXCJ7f2XUkKNOPdqmiQo5VSVUqzs",
             ),
         ] {
             let guess = Guess::parse("012345").unwrap();
             assert_eq!(
-                secret.guess_digests(&demo(), id, &guess).current.encode(),
+                key_set.guess_digests(&demo(), id, &guess).current.encode(),
                 code
             );
             assert_eq!(
-                secret.recipient_digest(&demo(), &number).encode(),
+                key_set.recipient_digest(&demo(), &number).encode(),
                 recipient
             );
         }
@@ -420,11 +426,11 @@ mod tests {
     #[test]
     fn a_seeded_code_is_found_again_after_a_rotation() {
         let (before, after) = (window(2, 1, 0), window(3, 2, 1));
-        let (id, seed) = (RequestId::random().unwrap(), Seed::random().unwrap());
+        let (id, seed) = (RequestId::random().unwrap(), CodeSeed::random().unwrap());
         let code = before.seeded_code(&demo(), id, &seed, 10);
         let digest = before.code_digest(&demo(), id, &code);
         assert_eq!(code.expose().len(), 10);
-        let seed = Seed::decode(&seed.encode()).unwrap();
+        let seed = CodeSeed::decode(&seed.encode()).unwrap();
         let found = after.stored_code(&demo(), id, &seed, 10, |stored| stored == digest);
         assert_eq!(found.unwrap().expose(), code.expose());
         assert!(
@@ -445,7 +451,7 @@ mod tests {
     #[test]
     fn a_seed_gives_four_different_keys_and_always_the_same() {
         let json = format!(r#"{{"seed":"{}"}}"#, "s".repeat(64));
-        let (one, two) = (Secret::parse(&json).unwrap(), Secret::parse(&json).unwrap());
+        let (one, two) = (KeySet::parse(&json).unwrap(), KeySet::parse(&json).unwrap());
         let keys = [&one.next, &one.current, &one.previous, &one.recipient];
         let exposed = keys.map(|key| *key.bytes.expose_secret());
         let distinct: std::collections::HashSet<_> = exposed.iter().collect();
@@ -457,22 +463,22 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_secret_is_refused_and_not_told() {
+    fn a_malformed_key_set_is_refused_and_not_told() {
         for json in [
             "",
             "{}",
             r#"{"seed":"short"}"#,
             r#"{"next":"a","current":"b","previous":"c","recipient":"d"}"#,
         ] {
-            let error = Secret::parse(json).unwrap_err();
+            let error = KeySet::parse(json).unwrap_err();
             assert!(!error.to_string().contains("short"));
         }
     }
 
     #[test]
-    fn a_secret_does_not_print() {
+    fn a_key_set_does_not_print() {
         let json = format!(r#"{{"seed":"{}"}}"#, "s".repeat(64));
-        let printed = format!("{:?}", Secret::parse(&json).unwrap());
+        let printed = format!("{:?}", KeySet::parse(&json).unwrap());
         assert!(
             printed.contains("REDACTED") && !printed.contains("[1"),
             "{printed}"

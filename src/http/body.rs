@@ -14,7 +14,7 @@ use crate::domain::template::CODE;
 use crate::request::SendCodeRequest;
 use crate::validate::CheckCodeRequest;
 
-use super::error::{Failure, FieldError};
+use super::error::{ApiError, FieldError};
 
 /// The most bytes that a body may have.
 const MAX_BODY: usize = 16 * 1024;
@@ -24,11 +24,11 @@ const MAX_BODY: usize = 16 * 1024;
 pub(super) struct Body<T>(pub(super) T);
 
 impl<S: Sync, T: FromFields> FromRequest<S> for Body<T> {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         if !is_json(request.headers()) {
-            return Err(Failure::UnsupportedMediaType);
+            return Err(ApiError::UnsupportedMediaType);
         }
         let bytes = to_bytes(request.into_body(), MAX_BODY)
             .await
@@ -37,16 +37,16 @@ impl<S: Sync, T: FromFields> FromRequest<S> for Body<T> {
                     .source()
                     .is_some_and(<dyn Error>::is::<LengthLimitError>)
                 {
-                    Failure::PayloadTooLarge
+                    ApiError::PayloadTooLarge
                 } else {
-                    Failure::Invalid(vec![problem("", "could not be read to its end")])
+                    ApiError::Invalid(vec![problem("", "could not be read to its end")])
                 }
             })?;
-        let mut fields = Fields::read(&bytes).map_err(|error| Failure::Invalid(vec![error]))?;
+        let mut fields = Fields::read(&bytes).map_err(|error| ApiError::Invalid(vec![error]))?;
         let read = T::from_fields(&mut fields);
         match read {
             Some(read) if fields.problems.is_empty() => Ok(Self(read)),
-            _ => Err(Failure::Invalid(fields.problems)),
+            _ => Err(ApiError::Invalid(fields.problems)),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::domain::ids::{IdempotencyKey, IdempotencyKeyError};
 use crate::metrics;
 use crate::store::Directory;
 
-use super::error::{Denial, Failure, FieldError};
+use super::error::{ApiError, AuthError, FieldError};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -53,9 +53,9 @@ where
     Clock: FromRef<S>,
     Directory: FromRef<S>,
 {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Ok(Now(now)) = Now::from_request_parts(parts, state).await;
         let key = api_key(&parts.headers);
         metrics::note(|call| call.key = key.as_ref().map(|key| key.digest().id()));
@@ -66,15 +66,15 @@ where
         let client = directory.client(key.client(), now).await?;
         let Some(client) = client.filter(|client| client.accepts(&key, now)) else {
             metrics::note(|call| call.claimed_client = claimed);
-            return Err(Failure::Unauthorized(Denial::Unauthorized));
+            return Err(ApiError::Unauthorized(AuthError::Unauthorized));
         };
         metrics::note(|call| call.client = Some(client.id.clone()));
         let profile = &client.profile;
         if !profile.permits_address(source_address(parts)) {
-            return Err(Failure::Unauthorized(Denial::IpNotAllowed));
+            return Err(ApiError::Unauthorized(AuthError::IpNotAllowed));
         }
         match profile.disabled.first() {
-            Some(switch) => Err(Failure::Unauthorized((*switch).into())),
+            Some(switch) => Err(ApiError::Unauthorized((*switch).into())),
             None => Ok(Self(client)),
         }
     }
@@ -98,9 +98,9 @@ fn source_address(parts: &Parts) -> Option<IpAddr> {
 pub(super) struct MaybeKey(pub(super) Option<IdempotencyKey>);
 
 impl<S: Sync> FromRequestParts<S> for MaybeKey {
-    type Rejection = Failure;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let mut keys = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
         let key = match (keys.next(), keys.next()) {
             (None, _) => return Ok(Self(None)),
@@ -109,7 +109,7 @@ impl<S: Sync> FromRequestParts<S> for MaybeKey {
         };
         match key {
             Ok(key) => Ok(Self(Some(key))),
-            Err(error) => Err(Failure::Invalid(vec![FieldError {
+            Err(error) => Err(ApiError::Invalid(vec![FieldError {
                 property: "Idempotency-Key".to_owned(),
                 error: error.to_string(),
             }])),

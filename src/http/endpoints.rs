@@ -1,7 +1,7 @@
-//! The three endpoints. A handler's parameters are its powers; the policy of its Lambda function
-//! lists the same ones.
+//! The three endpoints. A handler's parameters are its permissions; the policy of its Lambda
+//! function lists the same ones.
 
-use axum::extract::{FromRef, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
@@ -12,162 +12,21 @@ use lambda_http::request::RequestContext;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::aws::key_set_reader::Secrets;
 use crate::aws::message_service::{MessageService, Published};
-use crate::clock::Clock;
 use crate::domain::ids::{RequestId, TemplateId};
 use crate::domain::template::Template;
 use crate::metrics::Metrics;
-use crate::request::{self, SendCodeRequest, StackLimits, Tools};
-use crate::store::{Directory, Verifications};
-use crate::validate::{self, Answer, CheckCodeRequest};
+use crate::request::{self, SendCodeRequest};
+use crate::state::{RequestState, TemplateState, ValidateState};
+use crate::validate::{self, CheckCodeOutcome, CheckCodeRequest};
 
 use super::body::Body;
 use super::caller::{Caller, MaybeKey, Now};
 use super::error::{
-    BodyRefusals, Failure, InvalidBody, Outcome, Refusals, RejectedBody, UnavailableBody,
+    ApiError, BodyErrorResponses, ErrorResponses, InvalidBody, Outcome, RejectedBody,
+    UnavailableBody,
 };
 use super::observe::observe;
-
-/// The names of a stack's tables, secret and metrics.
-#[derive(Clone, Copy, Debug)]
-pub struct Names<'a> {
-    /// The table of clients and templates, by name or ARN.
-    pub directory_table: &'a str,
-    /// The table of verifications, by name or ARN.
-    pub verifications_table: &'a str,
-    /// The secret with the peppers, by name or ARN.
-    pub secret: &'a str,
-    /// The namespace of the metrics in CloudWatch.
-    pub metrics_namespace: &'a str,
-}
-
-/// The powers of the endpoint `template`.
-#[derive(Clone, Debug, FromRef)]
-pub struct TemplatePowers {
-    /// The time.
-    pub clock: Clock,
-    /// Clients and their templates.
-    pub directory: Directory,
-    /// Where what is measured belongs.
-    pub metrics: Metrics,
-}
-
-/// The powers of the endpoint `validate`.
-#[derive(Clone, Debug, FromRef)]
-pub struct ValidatePowers {
-    /// The time.
-    pub clock: Clock,
-    /// Clients and their templates.
-    pub directory: Directory,
-    /// Codes and recipients.
-    pub verifications: Verifications,
-    /// The keys that they are digested with.
-    pub secrets: Secrets,
-    /// Where what is measured belongs.
-    pub metrics: Metrics,
-}
-
-/// The powers of the endpoint `request`.
-#[derive(Clone, Debug, FromRef)]
-pub struct RequestPowers {
-    /// The time.
-    pub clock: Clock,
-    /// Clients and their templates.
-    pub directory: Directory,
-    /// Codes and recipients, usage and balances.
-    pub verifications: Verifications,
-    /// The keys that they are digested with.
-    pub secrets: Secrets,
-    /// The message service.
-    pub messages: MessageService,
-    /// The limits of the whole stack.
-    pub stack: StackLimits,
-    /// Where what is measured belongs.
-    pub metrics: Metrics,
-}
-
-impl TemplatePowers {
-    /// The powers through these clients of AWS.
-    #[must_use]
-    pub fn new(
-        dynamodb: aws_sdk_dynamodb::Client,
-        directory_table: &str,
-        metrics_namespace: &str,
-        clock: Clock,
-    ) -> Self {
-        Self {
-            clock,
-            directory: Directory::new(dynamodb, directory_table),
-            metrics: Metrics::new(metrics_namespace),
-        }
-    }
-}
-
-impl ValidatePowers {
-    /// The powers through these clients of AWS.
-    #[must_use]
-    pub fn new(
-        dynamodb: aws_sdk_dynamodb::Client,
-        secrets_manager: aws_sdk_secretsmanager::Client,
-        names: Names<'_>,
-        clock: Clock,
-    ) -> Self {
-        let TemplatePowers {
-            clock,
-            directory,
-            metrics,
-        } = TemplatePowers::new(
-            dynamodb.clone(),
-            names.directory_table,
-            names.metrics_namespace,
-            clock,
-        );
-        Self {
-            clock,
-            directory,
-            verifications: Verifications::new(dynamodb, names.verifications_table),
-            secrets: Secrets::new(secrets_manager, names.secret),
-            metrics,
-        }
-    }
-
-    /// The same, with the power to send within the limits of the stack.
-    #[must_use]
-    pub fn and_send(self, sns: aws_sdk_sns::Client, stack: StackLimits) -> RequestPowers {
-        RequestPowers {
-            clock: self.clock,
-            directory: self.directory,
-            verifications: self.verifications,
-            secrets: self.secrets,
-            messages: MessageService::new(sns),
-            stack,
-            metrics: self.metrics,
-        }
-    }
-}
-
-impl From<RequestPowers> for ValidatePowers {
-    fn from(powers: RequestPowers) -> Self {
-        Self {
-            clock: powers.clock,
-            directory: powers.directory,
-            verifications: powers.verifications,
-            secrets: powers.secrets,
-            metrics: powers.metrics,
-        }
-    }
-}
-
-impl From<RequestPowers> for TemplatePowers {
-    fn from(powers: RequestPowers) -> Self {
-        Self {
-            clock: powers.clock,
-            directory: powers.directory,
-            metrics: powers.metrics,
-        }
-    }
-}
 
 /// An endpoint: its two paths and the methods it takes.
 struct Endpoint {
@@ -194,7 +53,7 @@ impl Endpoint {
     /// Its routes: both paths to `handler`, and a 405 for every other method.
     fn routes(&self, handler: MethodRouter) -> Router {
         let allow = self.allow;
-        let handler = handler.fallback(async move || Failure::MethodNotAllowed { allow });
+        let handler = handler.fallback(async move || ApiError::MethodNotAllowed { allow });
         let [guide, reference] = self.paths;
         Router::new()
             .route(guide, handler.clone())
@@ -204,27 +63,27 @@ impl Endpoint {
     /// Its routes where another function serves it: only what is wrong is answered here.
     fn elsewhere(&self) -> Router {
         let allow = self.allow;
-        self.routes(any(async move || Failure::MethodNotAllowed { allow }))
+        self.routes(any(async move || ApiError::MethodNotAllowed { allow }))
     }
 }
 
 /// What all routers share: a 404 for every other path, and an eye on every call.
 fn finish(routes: Router, metrics: Metrics) -> Router {
     routes
-        .fallback(async || Failure::NotFound)
+        .fallback(async || ApiError::NotFound)
         .layer(from_fn_with_state(metrics, observe))
 }
 
-fn request_routes(powers: RequestPowers) -> Router {
-    REQUEST.routes(post(request).with_state(powers))
+fn request_routes(state: RequestState) -> Router {
+    REQUEST.routes(post(request).with_state(state))
 }
 
-fn validate_routes(powers: ValidatePowers) -> Router {
-    VALIDATE.routes(post(validate).with_state(powers))
+fn validate_routes(state: ValidateState) -> Router {
+    VALIDATE.routes(post(validate).with_state(state))
 }
 
-fn template_routes(powers: TemplatePowers) -> Router {
-    TEMPLATE.routes(get(template).with_state(powers))
+fn template_routes(state: TemplateState) -> Router {
+    TEMPLATE.routes(get(template).with_state(state))
 }
 
 /// The path and the route key of the event by which the check of a deployment has the function `request`
@@ -233,31 +92,31 @@ fn template_routes(powers: TemplatePowers) -> Router {
 pub const SEND_CHECK: &str = "/pre-traffic/send";
 
 /// The Lambda function `request`, which also answers the check of a deployment.
-pub fn request_endpoint(powers: RequestPowers) -> Router {
-    let metrics = powers.metrics.clone();
-    let check = post(check_sending).with_state(powers.messages.clone());
-    finish(request_routes(powers).route(SEND_CHECK, check), metrics)
+pub fn request_endpoint(state: RequestState) -> Router {
+    let metrics = state.metrics.clone();
+    let check = post(check_sending).with_state(state.messages.clone());
+    finish(request_routes(state).route(SEND_CHECK, check), metrics)
 }
 
 /// The Lambda function `validate`.
-pub fn validate_endpoint(powers: ValidatePowers) -> Router {
-    let metrics = powers.metrics.clone();
-    finish(validate_routes(powers), metrics)
+pub fn validate_endpoint(state: ValidateState) -> Router {
+    let metrics = state.metrics.clone();
+    finish(validate_routes(state), metrics)
 }
 
 /// The Lambda function `template`, which also answers the calls that no route takes.
-pub fn template_endpoint(powers: TemplatePowers) -> Router {
+pub fn template_endpoint(state: TemplateState) -> Router {
     let elsewhere = REQUEST.elsewhere().merge(VALIDATE.elsewhere());
-    let metrics = powers.metrics.clone();
-    finish(template_routes(powers).merge(elsewhere), metrics)
+    let metrics = state.metrics.clone();
+    finish(template_routes(state).merge(elsewhere), metrics)
 }
 
 /// All endpoints in one, for the laptop.
-pub fn all_endpoints(powers: RequestPowers) -> Router {
-    let routes = validate_routes(powers.clone().into())
-        .merge(template_routes(powers.clone().into()))
-        .merge(request_routes(powers.clone()));
-    finish(routes, powers.metrics)
+pub fn all_endpoints(state: RequestState) -> Router {
+    let routes = validate_routes(state.clone().into())
+        .merge(template_routes(state.clone().into()))
+        .merge(request_routes(state.clone()));
+    finish(routes, state.metrics)
 }
 
 /// The answer to a call of `request`.
@@ -303,8 +162,8 @@ pub(super) struct SendCodeResponse {
         (status = 409, description = "The first call with this Idempotency-Key is still running; try again after `Retry-After` seconds", body = RejectedBody, example = json!({ "status": "REJECTED", "error_message": "REQUEST_IN_PROGRESS" })),
         (status = 422, description = "The Idempotency-Key was used for another body before", body = InvalidBody, example = json!({ "errors": [{ "property": "Idempotency-Key", "error": "was used for another body before" }] })),
         (status = 429, description = "A limit is reached; the same request may pass after `Retry-After` seconds", body = RejectedBody, example = json!({ "status": "REJECTED", "error_message": "TOO_MANY_REQUESTS" })),
-        BodyRefusals,
-        Refusals,
+        BodyErrorResponses,
+        ErrorResponses,
         (status = 503, description = "AWS is out of reach; try again after `Retry-After` seconds. With a `request_id`, the message service may have taken the message: its code validates if it arrives", body = UnavailableBody, examples(
             ("not sent" = (value = json!({ "status": "REJECTED", "error_message": "GENERAL_ERROR" }))),
             ("may be sent" = (value = json!({ "status": "REJECTED", "error_message": "GENERAL_ERROR", "request_id": "44650fd7-cd92-443c-bcb8-8230bded2eec" }))),
@@ -315,22 +174,18 @@ pub(super) async fn request(
     Now(now): Now,
     Caller(client): Caller,
     MaybeKey(key): MaybeKey,
-    State(powers): State<RequestPowers>,
+    State(state): State<RequestState>,
     Body(body): Body<SendCodeRequest>,
-) -> Result<Response, Failure> {
-    let secret = powers.secrets.get(now).await?;
-    let tools = Tools {
-        secret: &secret,
-        verifications: &powers.verifications,
-        messages: &powers.messages,
-        stack: powers.stack,
-    };
-    let request_id = request::request_id(key.as_ref(), &client, &secret)?;
-    let requested = request::request(&body, request_id, key.is_some(), &client, now, tools).await;
+) -> Result<Response, ApiError> {
+    let key_set = state.key_set_reader.get(now).await?;
+    let is_keyed = key.is_some();
+    let request_id = request::request_id(key.as_ref(), &client, &key_set)?;
+    let requested =
+        request::request(&body, request_id, is_keyed, &client, now, &key_set, &state).await;
     let (logged, status, error_message) = match requested {
         Ok(()) => ("ACCEPTED", "ACCEPTED", "OK"),
         Err(error) => {
-            let rejection = Failure::of_request(error, now)?.code();
+            let rejection = ApiError::of_request(error, now)?.code();
             (rejection, "REJECTED", rejection)
         }
     };
@@ -353,17 +208,17 @@ struct SendCheckBody {
 async fn check_sending(
     State(messages): State<MessageService>,
     request: Request,
-) -> Result<Response, Failure> {
+) -> Result<Response, ApiError> {
     match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV2(context))
             if context.route_key.as_deref() == Some(SEND_CHECK) => {}
-        _ => return Err(Failure::NotFound),
+        _ => return Err(ApiError::NotFound),
     }
     let status = match messages.publish_to_nobody().await {
         Published::Refused(_) => "refused",
         Published::Taken(_) => "taken",
         Published::NotTaken(error) | Published::Unknown(error) => {
-            return Err(Failure::NotTaken(error));
+            return Err(ApiError::NotTaken(error));
         }
     };
     Ok(answer(StatusCode::OK, status, SendCheckBody { status }))
@@ -395,26 +250,25 @@ pub(super) struct CheckCodeResponse {
             ("wrong" = (value = json!({ "verified": false, "status": "not_matched" }))),
         )),
         (status = 404, description = "Unknown, expired, already used, attempts exhausted, or another client's: not told apart", body = CheckCodeResponse, example = json!({ "verified": false, "status": "not_found" })),
-        BodyRefusals,
-        Refusals,
+        BodyErrorResponses,
+        ErrorResponses,
     ),
 )]
 pub(super) async fn validate(
     Now(now): Now,
     Caller(client): Caller,
     MaybeKey(key): MaybeKey,
-    State(powers): State<ValidatePowers>,
+    State(state): State<ValidateState>,
     Body(body): Body<CheckCodeRequest>,
-) -> Result<Response, Failure> {
-    let secret = powers.secrets.get(now).await?;
-    let (key, verifications) = (key.as_ref(), &powers.verifications);
-    let answered = validate::validate(&body, key, &client, now, &secret, verifications).await?;
-    let (status_code, status) = match answered {
-        Answer::Success => (StatusCode::OK, "success"),
-        Answer::NotMatched => (StatusCode::OK, "not_matched"),
-        Answer::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+) -> Result<Response, ApiError> {
+    let key_set = state.key_set_reader.get(now).await?;
+    let checked = validate::validate(&body, key.as_ref(), &client, now, &key_set, &state).await?;
+    let (status_code, status) = match checked {
+        CheckCodeOutcome::Success => (StatusCode::OK, "success"),
+        CheckCodeOutcome::NotMatched => (StatusCode::OK, "not_matched"),
+        CheckCodeOutcome::NotFound => (StatusCode::NOT_FOUND, "not_found"),
     };
-    let verified = answered == Answer::Success;
+    let verified = checked == CheckCodeOutcome::Success;
     Ok(answer(
         status_code,
         status,
@@ -483,7 +337,7 @@ impl From<&Template> for TemplateBody {
             "code_length": 6,
             "max_attempts": 5,
         }] })),
-        Refusals,
+        ErrorResponses,
     ),
 )]
 pub(super) async fn template(Caller(client): Caller) -> Response {

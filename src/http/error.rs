@@ -9,7 +9,7 @@ use thiserror::Error;
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::aws::error::AwsError;
-use crate::aws::key_set_reader::SecretError;
+use crate::aws::key_set_reader::KeySetError;
 use crate::clock::Timestamp;
 use crate::domain::client::Switch;
 use crate::domain::ids::RequestId;
@@ -27,11 +27,11 @@ pub(super) struct Outcome(pub(super) &'static str);
 
 /// Why a call got no outcome.
 #[derive(Debug, Error)]
-pub(super) enum Failure {
+pub(super) enum ApiError {
     #[error("the body is not valid")]
     Invalid(Vec<FieldError>),
     #[error("not authorised")]
-    Unauthorized(Denial),
+    Unauthorized(AuthError),
     #[error("a limit is reached")]
     TooManyRequests { retry_after: u64 },
     #[error("the Idempotency-Key was used for another body")]
@@ -49,7 +49,7 @@ pub(super) enum Failure {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    KeySet(#[from] KeySetError),
     #[error("the message service may have taken the message{}", caused_by(.source.as_ref()))]
     Unknown {
         request_id: RequestId,
@@ -72,19 +72,19 @@ fn caused_by(error: Option<&AwsError>) -> String {
 
 /// Why a caller is not let in, in the order in which it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Denial {
+pub(super) enum AuthError {
     Unauthorized,
     IpNotAllowed,
     Disabled(Switch),
 }
 
-impl From<Switch> for Denial {
+impl From<Switch> for AuthError {
     fn from(switch: Switch) -> Self {
         Self::Disabled(switch)
     }
 }
 
-impl Denial {
+impl AuthError {
     fn code(self) -> &'static str {
         match self {
             Self::Unauthorized => "UNAUTHORIZED",
@@ -156,7 +156,7 @@ pub(super) struct UnavailableBody {
 /// What every endpoint may answer instead of an outcome.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the fields are the published form of failures")]
-pub(super) enum Refusals {
+pub(super) enum ErrorResponses {
     /// No valid API key, or not from there, or switched off
     #[response(status = 401, example = json!({ "status": "REJECTED", "error_message": "UNAUTHORIZED" }))]
     Unauthorized(RejectedBody),
@@ -174,7 +174,7 @@ pub(super) enum Refusals {
 /// What an endpoint with a body may answer beside that.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the fields are the published form of failures")]
-pub(super) enum BodyRefusals {
+pub(super) enum BodyErrorResponses {
     /// Every problem of the body at once
     #[response(status = 400, example = json!({ "errors": [{ "property": "to", "error": "must be a string" }] }))]
     Invalid(InvalidBody),
@@ -186,7 +186,7 @@ pub(super) enum BodyRefusals {
     UnsupportedMediaType(RejectedBody),
 }
 
-impl Failure {
+impl ApiError {
     /// The call could not be read at all.
     pub(super) fn unreadable() -> Self {
         Self::Invalid(vec![FieldError {
@@ -231,7 +231,7 @@ impl Failure {
     }
 }
 
-impl From<ValidateError> for Failure {
+impl From<ValidateError> for ApiError {
     fn from(error: ValidateError) -> Self {
         match error {
             ValidateError::Aws(error) => Self::Aws(error),
@@ -240,7 +240,7 @@ impl From<ValidateError> for Failure {
     }
 }
 
-impl Failure {
+impl ApiError {
     fn from_aws(error: &AwsError) -> (StatusCode, &'static str) {
         if error.kind.is_transient() {
             (StatusCode::SERVICE_UNAVAILABLE, "GENERAL_ERROR")
@@ -253,7 +253,7 @@ impl Failure {
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "INVALID"),
-            Self::Unauthorized(denial) => (StatusCode::UNAUTHORIZED, denial.code()),
+            Self::Unauthorized(error) => (StatusCode::UNAUTHORIZED, error.code()),
             // The client's record cannot be used: nobody can be told to be that client.
             Self::Directory(DirectoryError::Malformed { .. }) => {
                 (StatusCode::UNAUTHORIZED, "GENERAL_ERROR")
@@ -272,15 +272,15 @@ impl Failure {
             }
             Self::Aws(error)
             | Self::Directory(DirectoryError::Aws(error))
-            | Self::Secret(SecretError::Aws(error)) => Self::from_aws(error),
-            Self::Secret(SecretError::Malformed(_)) | Self::Entropy(_) => {
+            | Self::KeySet(KeySetError::Aws(error)) => Self::from_aws(error),
+            Self::KeySet(KeySetError::Malformed(_)) | Self::Entropy(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "GENERAL_ERROR")
             }
         }
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, code) = self.status();
         if status.is_server_error() || matches!(self, Self::Directory(_)) {

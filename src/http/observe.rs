@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::entropy;
 use crate::metrics::{self, Call, Context, Metrics};
 
-use super::error::{Failure, Outcome};
+use super::error::{ApiError, Outcome};
 
 /// How long before its deadline a function answers at the latest.
 const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
@@ -43,12 +43,12 @@ pub(super) async fn observe(
     let answer = next.run(request);
     let run = async {
         if unreadable {
-            return Failure::unreadable().into_response();
+            return ApiError::unreadable().into_response();
         }
         match left {
             Some(left) => match tokio::time::timeout(left, answer).await {
                 Ok(answer) => answer,
-                Err(_) => Failure::OutOfTime.into_response(),
+                Err(_) => ApiError::OutOfTime.into_response(),
             },
             None => answer.await,
         }

@@ -35,10 +35,10 @@ use crate::aws::error::AwsError;
 use crate::clock::Timestamp;
 use crate::domain::digest::Digest;
 use crate::domain::ids::{ClientId, RequestId};
-use crate::domain::key_set::Seed;
+use crate::domain::key_set::CodeSeed;
 
 use super::recipients::{Charge, RecipientState};
-use super::transaction::{Call, OPERATION, Refusal};
+use super::transaction::{Call, Cancelled, OPERATION};
 use super::value::{Item, integer, is_written, number, text};
 use super::{Verifications, code_attribute};
 
@@ -79,7 +79,7 @@ pub struct NewVerification<'a> {
     /// The code's digest.
     pub code: Digest,
     /// The seed that the code is made from.
-    pub seed: Seed,
+    pub seed: CodeSeed,
     /// How many digits the code has.
     pub code_length: u8,
     /// How many guesses are allowed.
@@ -223,8 +223,8 @@ impl Met {
 
     /// The seed of its code.
     #[must_use]
-    pub fn seed(&self) -> Option<Seed> {
-        Seed::decode(self.text("seed"))
+    pub fn seed(&self) -> Option<CodeSeed> {
+        CodeSeed::decode(self.text("seed"))
     }
 
     /// How many digits its code has.
@@ -296,7 +296,7 @@ impl Verifications {
                     items.push(update(self.payment(new.client, charge.parts))?);
                 }
             }
-            let Some(Refusal { index, met }) = self.transact(new.call, items).await? else {
+            let Some(Cancelled { index, met }) = self.transact(new.call, items).await? else {
                 return Ok(Begun::Begun);
             };
             match (index, new.charge, met) {
@@ -351,7 +351,7 @@ impl Verifications {
         if let Some(charge) = &new.charge {
             items.push(update(self.entry_again(charge, new.now))?);
         }
-        let Some(Refusal { index, met }) = self.transact(new.call, items).await? else {
+        let Some(Cancelled { index, met }) = self.transact(new.call, items).await? else {
             return Ok(Begun::Begun);
         };
         match (index, new.charge, met) {
@@ -374,11 +374,11 @@ impl Verifications {
     pub async fn mark_sent(
         &self,
         id: RequestId,
-        seed: Seed,
+        seed: CodeSeed,
         message_id: &str,
     ) -> Result<(), AwsError> {
         let mark = self
-            .update(&self.patient, &id.to_string())
+            .update(&self.for_guesses, &id.to_string())
             .update_expression(
                 "SET #sends.#send.#state = :sent, #sends.#send.message_id = :message_id",
             )
@@ -430,7 +430,7 @@ impl Verifications {
                     ))?);
                 }
             }
-            let Some(Refusal { index, met }) = self.transact(new.call, items).await? else {
+            let Some(Cancelled { index, met }) = self.transact(new.call, items).await? else {
                 return Ok(Undone::Undone);
             };
             if index > 0 {
@@ -449,7 +449,7 @@ impl Verifications {
                 _ if may_land => {
                     let void = put(self.void(new), over, new.now)?;
                     let met = self.transact(new.call, vec![void]).await?;
-                    let met = met.and_then(|refusal| refusal.met).map(Met);
+                    let met = met.and_then(|cancelled| cancelled.met).map(Met);
                     // Else somebody else's is there, which the begin's condition does not hold for.
                     if !met.is_some_and(|met| met.is_stored_by(new.call)) {
                         return Ok(Undone::Undone);

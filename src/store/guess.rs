@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::ReturnValue;
 use aws_smithy_async::rt::sleep::AsyncSleep as _;
 
 use crate::aws::error::AwsError;
-use crate::aws::{self, PATIENT_TIMEOUT};
+use crate::aws::{self, GUESS_TIMEOUT};
 use crate::clock::Timestamp;
 use crate::domain::ids::{CallId, ClientId, RequestId};
 use crate::domain::key_set::GuessDigests;
@@ -55,7 +55,7 @@ impl Verifications {
     ) -> Result<Verdict, AwsError> {
         let attempt = ["try#", call.as_str()].concat();
         let update = || {
-            self.update(&self.patient, &id.to_string())
+            self.update(&self.for_guesses, &id.to_string())
                 .update_expression(
                     "SET attempts = attempts + :one, #try = attempts + :one, #state = \
                  if_not_exists(#current, if_not_exists(#next, if_not_exists(#previous, #state)))",
@@ -85,13 +85,13 @@ impl Verifications {
         }
         let again = async {
             loop {
-                self.sleep.sleep(aws::pause(1)).await;
+                self.sleep.sleep(aws::backoff(1)).await;
                 if let Some(item) = answer().await? {
                     return Ok(verdict(&item, &attempt));
                 }
             }
         };
-        let again = self.within(PATIENT_TIMEOUT, again).await;
+        let again = self.within(GUESS_TIMEOUT, again).await;
         again.unwrap_or_else(|| Err(AwsError::incomplete("UpdateItem")))
     }
 

@@ -217,7 +217,7 @@ impl Verifications {
             None => " REMOVE #ttl",
         };
         let mut update = self
-            .update(&self.patient, &recipient_id(recipient))
+            .update(&self.for_guesses, &recipient_id(recipient))
             .update_expression(format!("ADD failed :names SET failed_at = :now{ttl}"))
             .condition_expression("NOT contains(failed, :name)")
             .expression_attribute_names("#ttl", "ttl")
@@ -236,7 +236,7 @@ impl Verifications {
     /// When DynamoDB does not answer.
     pub async fn forget_failures(&self, recipient: &str, until: Timestamp) -> Result<(), AwsError> {
         let update = self
-            .update(&self.patient, &recipient_id(recipient))
+            .update(&self.for_guesses, &recipient_id(recipient))
             .update_expression("SET #ttl = :ttl REMOVE failed, failed_at")
             .condition_expression("attribute_exists(failed) AND failed_at <= :until")
             .expression_attribute_names("#ttl", "ttl")

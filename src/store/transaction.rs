@@ -66,7 +66,7 @@ impl Call {
 
 /// An item whose condition did not hold, so that nothing of the transaction was written.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct Cancelled {
     /// The first one's place in the transaction.
     pub(super) index: usize,
     /// The item as it was; none where there is no such item.
@@ -83,7 +83,7 @@ impl Verifications {
         &self,
         call: &Call,
         items: Vec<TransactWriteItem>,
-    ) -> Result<Option<Refusal>, AwsError> {
+    ) -> Result<Option<Cancelled>, AwsError> {
         transact(&self.once, &self.sleep, &call.token(), &call.doubt, items).await
     }
 }
@@ -103,7 +103,7 @@ pub(super) async fn transact(
     token: &str,
     doubt: &AtomicBool,
     items: Vec<TransactWriteItem>,
-) -> Result<Option<Refusal>, AwsError> {
+) -> Result<Option<Cancelled>, AwsError> {
     let set_doubt = |in_doubt| doubt.store(in_doubt, Ordering::Relaxed);
     let before = doubt.load(Ordering::Relaxed);
     let (mut in_doubt, mut attempts) = (before, 0);
@@ -119,18 +119,18 @@ pub(super) async fn transact(
             set_doubt(before);
             return Ok(None);
         };
-        let fate = Fate::of(&error);
-        in_doubt |= fate == Fate::Unknown;
+        let fate = AttemptOutcome::of(&error);
+        in_doubt |= fate == AttemptOutcome::Unknown;
         set_doubt(in_doubt);
         match fate {
-            Fate::Refused => {
+            AttemptOutcome::Refused => {
                 metrics::aws_answered();
-                return refusal(&error).map(Some);
+                return cancelled(&error).map(Some);
             }
-            Fate::Failed => return Err(AwsError::new(OPERATION, &error)),
-            Fate::Unknown | Fate::Passing => {
+            AttemptOutcome::Failed => return Err(AwsError::new(OPERATION, &error)),
+            AttemptOutcome::Unknown | AttemptOutcome::Passing => {
                 attempts += 1;
-                sleep.sleep(aws::pause(attempts)).await;
+                sleep.sleep(aws::backoff(attempts)).await;
                 metrics::aws_called_again();
             }
         }
@@ -142,7 +142,7 @@ pub(super) const OPERATION: &str = "TransactWriteItems";
 
 /// What became of an attempt that did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum AttemptOutcome {
     /// A condition does not hold.
     Refused,
     /// It is not done, and may be later.
@@ -153,7 +153,7 @@ enum Fate {
     Failed,
 }
 
-impl Fate {
+impl AttemptOutcome {
     fn of(error: &SdkError<TransactWriteItemsError>) -> Self {
         match error.as_service_error() {
             Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
@@ -184,7 +184,7 @@ fn first(reasons: &[CancellationReason]) -> Option<(usize, &CancellationReason)>
     reasons.find(|(_, reason)| is_one(reason))
 }
 
-fn refusal(error: &SdkError<TransactWriteItemsError>) -> Result<Refusal, AwsError> {
+fn cancelled(error: &SdkError<TransactWriteItemsError>) -> Result<Cancelled, AwsError> {
     let reasons = match error.as_service_error() {
         Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
             cancelled.cancellation_reasons()
@@ -192,7 +192,7 @@ fn refusal(error: &SdkError<TransactWriteItemsError>) -> Result<Refusal, AwsErro
         _ => &[],
     };
     let (index, reason) = first(reasons).ok_or_else(|| AwsError::new(OPERATION, error))?;
-    Ok(Refusal {
+    Ok(Cancelled {
         index,
         met: reason.item().cloned(),
     })

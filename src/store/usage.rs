@@ -45,7 +45,7 @@ const LIFTED: i64 = 1_000_000_000_000;
 
 /// Whose usage it is.
 #[derive(Clone, Copy, Debug)]
-pub enum Account<'a> {
+pub enum UsageCounter<'a> {
     /// One client's.
     Client(&'a ClientId),
     /// Everybody's.
@@ -56,7 +56,7 @@ pub enum Account<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Cap<'a> {
     /// Whose it is.
-    pub account: Account<'a>,
+    pub counter: UsageCounter<'a>,
     /// A second of the clock or a day of UTC.
     pub period: Duration,
     /// How many there may be.
@@ -65,17 +65,17 @@ pub struct Cap<'a> {
 
 /// Whether there was room under a cap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum CapOutcome {
     /// Yes; it is counted.
-    Taken,
+    Counted,
     /// No; nothing is counted.
-    Refused {
+    Reached {
         /// The first moment at which there may be.
         until: Timestamp,
     },
 }
 
-/// An account's usage.
+/// An counter's usage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageState {
     /// The SMS parts left, if there is a balance.
@@ -91,7 +91,7 @@ impl<'a> Cap<'a> {
     #[must_use]
     pub fn per_second(client: &'a ClientId, most: u32) -> Self {
         Self {
-            account: Account::Client(client),
+            counter: UsageCounter::Client(client),
             period: SECOND,
             most,
         }
@@ -101,7 +101,7 @@ impl<'a> Cap<'a> {
     #[must_use]
     pub fn per_day(client: &'a ClientId, most: u32) -> Self {
         Self {
-            account: Account::Client(client),
+            counter: UsageCounter::Client(client),
             period: DAY,
             most,
         }
@@ -111,20 +111,20 @@ impl<'a> Cap<'a> {
     #[must_use]
     pub fn of_stack(most: u32) -> Self {
         Self {
-            account: Account::Stack,
+            counter: UsageCounter::Stack,
             period: DAY,
             most,
         }
     }
 
     fn item(&self, now: Timestamp) -> String {
-        cap_id(self.account, self.period, number_of(self.period, now))
+        cap_id(self.counter, self.period, number_of(self.period, now))
     }
 
     fn counted(&self) -> &'static str {
-        match self.account {
-            Account::Client(_) => "requests",
-            Account::Stack => "parts",
+        match self.counter {
+            UsageCounter::Client(_) => "requests",
+            UsageCounter::Stack => "parts",
         }
     }
 }
@@ -140,10 +140,10 @@ impl Verifications {
         cap: Cap<'_>,
         parts: usize,
         now: Timestamp,
-    ) -> Result<Taken, AwsError> {
-        let adds = match cap.account {
-            Account::Client(_) => 1,
-            Account::Stack => whole(parts),
+    ) -> Result<CapOutcome, AwsError> {
+        let adds = match cap.counter {
+            UsageCounter::Client(_) => 1,
+            UsageCounter::Stack => whole(parts),
         };
         let room = i64::from(cap.most) - adds;
         let update = counting(self.update(&self.dynamodb, &cap.item(now)), 1, parts, now)
@@ -155,11 +155,11 @@ impl Verifications {
             .expression_attribute_values(":room", number(room))
             .expression_attribute_values(":zero", number(0));
         if is_written(update).await? {
-            return Ok(Taken::Taken);
+            return Ok(CapOutcome::Counted);
         }
         let next = number_of(cap.period, now) + 1;
         let until = Timestamp::from_millis(next * whole_millis(cap.period));
-        Ok(Taken::Refused { until })
+        Ok(CapOutcome::Reached { until })
     }
 
     /// Takes back what was counted under `cap`: one write, which is not made again, so that a cap never
@@ -205,10 +205,10 @@ impl Verifications {
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn carry_over(&self, client: &ClientId, now: Timestamp) -> Result<(), AwsError> {
-        let account = Account::Client(client);
-        let uncapped = self.read_usage(account, now).await?.uncapped;
+        let counter = UsageCounter::Client(client);
+        let uncapped = self.read_usage(counter, now).await?.uncapped;
         let uncapped = i64::try_from(uncapped).unwrap_or(i64::MAX);
-        let id = cap_id(account, DAY, number_of(DAY, now));
+        let id = cap_id(counter, DAY, number_of(DAY, now));
         let cap = self.read(&id).await?;
         let carried = cap.and_then(|item| integer::<i64>(item.get("carried")));
         let missing = uncapped - carried.unwrap_or(0);
@@ -230,24 +230,24 @@ impl Verifications {
         is_written(update).await.map(drop)
     }
 
-    /// An account's usage of the last days: strongly consistent reads of all its items.
+    /// An counter's usage of the last days: strongly consistent reads of all its items.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
     pub async fn read_usage(
         &self,
-        account: Account<'_>,
+        counter: UsageCounter<'_>,
         now: Timestamp,
     ) -> Result<UsageState, AwsError> {
         let today = number_of(DAY, now);
         let mut days = HashMap::new();
         for day in today - DAYS_SHOWN + 1..=today {
-            match account {
-                Account::Client(client) => {
+            match counter {
+                UsageCounter::Client(client) => {
                     days.extend((0..16).map(|shard| (usage_id(client, day, shard), day)));
                 }
-                Account::Stack => {
-                    days.insert(cap_id(account, DAY, day), day);
+                UsageCounter::Stack => {
+                    days.insert(cap_id(counter, DAY, day), day);
                 }
             }
         }
@@ -266,7 +266,7 @@ impl Verifications {
                 }
             }
         }
-        if let Account::Client(client) = account {
+        if let UsageCounter::Client(client) = counter {
             let balance = self.read(&balance_id(client)).await?;
             let parts = balance.and_then(|item| integer(item.get("parts")));
             state.balance = parts.filter(|parts| *parts < LIFTED / 2);
@@ -375,11 +375,11 @@ fn usage_id(client: &ClientId, day: i64, shard: u8) -> String {
     format!("USAGE#{client}#{day}#{shard:x}")
 }
 
-fn cap_id(account: Account<'_>, period: Duration, number: i64) -> String {
+fn cap_id(counter: UsageCounter<'_>, period: Duration, number: i64) -> String {
     let seconds = period.as_secs();
-    match account {
-        Account::Client(client) => format!("CAP#{client}#{seconds}#{number}"),
-        Account::Stack => format!("CAP#STACK#{seconds}#{number}"),
+    match counter {
+        UsageCounter::Client(client) => format!("CAP#{client}#{seconds}#{number}"),
+        UsageCounter::Stack => format!("CAP#STACK#{seconds}#{number}"),
     }
 }
 

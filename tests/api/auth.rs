@@ -95,7 +95,7 @@ async fn the_address_is_the_one_that_api_gateway_saw() {
             event["headers"][forged] = json!("203.0.113.7");
         }
         let request = lambda_http::request::from_str(&event.to_string()).unwrap();
-        let function = template_endpoint(app.fresh_powers().into());
+        let function = template_endpoint(app.fresh_state().into());
         let response = function.oneshot(request).await.unwrap();
         assert_eq!(response.status().as_u16(), status, "{source}");
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();

@@ -20,16 +20,16 @@ use twofa::domain::client::{Countries, Profile};
 use twofa::http::all_endpoints;
 use twofa_local::inbox::Message;
 
+use crate::fault_proxy::{Random, Storm};
 use crate::harness::{App, LOGIN, REQUEST, Setting, VALIDATE, alone, code_in};
 use crate::log;
-use crate::wire::{Random, Storm};
 
 /// A number that chooses all faults, to see a storm again as far as time allows.
 const SEED: &str = "TWOFA_TEST_SEED";
 
 const CLIENTS: [&str; 2] = ["mart", "shop"];
 
-/// How many of a thousand calls of AWS meet a fate.
+/// How many of a thousand calls of AWS meet a fault.
 const PER_MILLE: u64 = 60;
 
 /// How long a caller waits for an answer.
@@ -217,14 +217,14 @@ async fn storm(callers: u64, lasts: Duration, seed: u64) {
     app.set_balance(CLIENTS[0], BALANCE).await;
     let chaos = Arc::new(Chaos {
         keys: keys.try_into().unwrap(),
-        function: all_endpoints(app.fresh_powers()),
+        function: all_endpoints(app.fresh_state()),
         killed: Mutex::default(),
         sent: Arc::default(),
         app,
     });
     let reading = tokio::spawn(read(chaos.app.inbox.arrivals(), Arc::clone(&chaos.sent)));
-    for (number, wire) in (1..).zip([&chaos.app.dynamodb, &chaos.app.sns]) {
-        wire.storm(Storm {
+    for (number, proxy) in (1..).zip([&chaos.app.dynamodb, &chaos.app.sns]) {
+        proxy.storm(Storm {
             random: Random(seed ^ number),
             per_mille: PER_MILLE,
         });

@@ -10,17 +10,17 @@ use tower::ServiceExt as _;
 use twofa::aws::message_service::MessageService;
 use twofa::clock::Clock;
 use twofa::http::{request_endpoint, template_endpoint, validate_endpoint};
-use twofa::lambda::{Event, readable};
-use twofa_local::cloud;
+use twofa::lambda::{Event, sanitize_event};
+use twofa_local::services;
 
+use crate::fault_proxy::NetworkFault;
 use crate::harness::{App, code_in, not_found, success};
 use crate::second_engine::told;
-use crate::wire::Fate;
 
 /// Hands `event` to the function, and returns the status and the body.
 async fn invoke(function: Router, event: &Value) -> (u16, Value) {
     let event: Event = serde_json::from_str(&event.to_string()).unwrap();
-    let request = lambda_http::Request::from(readable(event));
+    let request = lambda_http::Request::from(sanitize_event(event));
     let response = function.oneshot(request).await.unwrap();
     let status = response.status().as_u16();
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
@@ -28,15 +28,15 @@ async fn invoke(function: Router, event: &Value) -> (u16, Value) {
 }
 
 fn request(app: &App) -> Router {
-    request_endpoint(app.fresh_powers())
+    request_endpoint(app.fresh_state())
 }
 
 fn validate(app: &App) -> Router {
-    validate_endpoint(app.fresh_powers().into())
+    validate_endpoint(app.fresh_state().into())
 }
 
 fn template(app: &App) -> Router {
-    template_endpoint(app.fresh_powers().into())
+    template_endpoint(app.fresh_state().into())
 }
 
 fn event(name: &str) -> Value {
@@ -142,9 +142,9 @@ async fn a_code_goes_through_two_functions() {
 async fn a_code_goes_through_motos_sns() {
     let moto: SocketAddr = told("TWOFA_TEST_SNS").unwrap().parse().unwrap();
     let app = App::start().await;
-    let mut powers = app.fresh_powers();
-    powers.messages = MessageService::new(twofa::aws::sns(&cloud::sdk_config(moto)));
-    let (status, accepted) = invoke(request_endpoint(powers), &event("request.json")).await;
+    let mut state = app.fresh_state();
+    state.messages = MessageService::new(twofa::aws::sns(&services::sdk_config(moto)));
+    let (status, accepted) = invoke(request_endpoint(state), &event("request.json")).await;
     assert_eq!((status, &accepted["status"]), (200, &json!("ACCEPTED")));
     assert_eq!(app.inbox.publishes(), 0);
 
@@ -181,7 +181,7 @@ async fn lambda_names_the_call() {
 #[tokio::test]
 async fn a_function_answers_before_its_deadline() {
     let app = App::start().await;
-    app.dynamodb.lose("Query", [Fate::HeldBefore; 4]);
+    app.dynamodb.inject("Query", [NetworkFault::HeldBefore; 4]);
     let mut request = lambda_http::request::from_str(&event("template.json").to_string()).unwrap();
     let mut context = lambda_http::Context::default();
     // Sooner than the time-out of the call that it waits for.

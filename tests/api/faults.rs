@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
-use twofa::aws::{BEGIN_TIMEOUT, CALL_TIMEOUT, PATIENT_TIMEOUT, PUBLISH_TIMEOUT, UNDO_TIMEOUT};
+use twofa::aws::{BEGIN_TIMEOUT, CALL_TIMEOUT, GUESS_TIMEOUT, PUBLISH_TIMEOUT, UNDO_TIMEOUT};
 use twofa::domain::client::{Countries, Profile};
-use twofa_local::inbox::Fault;
+use twofa_local::inbox::InjectedError;
 
+use crate::fault_proxy::NetworkFault;
 use crate::harness::{App, DAY, NUMBER, VALIDATE, code_in, not_found, not_matched, success};
-use crate::wire::Fate;
 
 #[tokio::test]
 async fn a_right_code_whose_answer_is_lost_succeeds_exactly_once() {
@@ -17,7 +17,8 @@ async fn a_right_code_whose_answer_is_lost_succeeds_exactly_once() {
     for lost in 1..=3 {
         let sent = app.send().await;
         app.dynamodb.take_calls();
-        app.dynamodb.lose("UpdateItem", vec![Fate::LostAfter; lost]);
+        app.dynamodb
+            .inject("UpdateItem", vec![NetworkFault::LostAfter; lost]);
         app.validate(&sent.code, &sent.request_id)
             .await
             .is(200, success());
@@ -43,8 +44,10 @@ async fn a_wrong_code_whose_answer_is_lost_is_counted_once() {
     let app = App::start().await;
     let sent = app.send().await;
     for _ in 0..5 {
-        app.dynamodb
-            .lose("UpdateItem", [Fate::LostAfter, Fate::LostAfter]);
+        app.dynamodb.inject(
+            "UpdateItem",
+            [NetworkFault::LostAfter, NetworkFault::LostAfter],
+        );
         app.validate(&sent.wrong_code(), &sent.request_id)
             .await
             .is(200, not_matched());
@@ -62,7 +65,7 @@ async fn a_right_code_on_the_last_guess_survives_a_lost_answer() {
             .await
             .is(200, not_matched());
     }
-    app.dynamodb.lose("UpdateItem", [Fate::LostAfter]);
+    app.dynamodb.inject("UpdateItem", [NetworkFault::LostAfter]);
     app.validate(&sent.code, &sent.request_id)
         .await
         .is(200, success());
@@ -72,8 +75,12 @@ async fn a_right_code_on_the_last_guess_survives_a_lost_answer() {
 async fn a_right_code_outlives_a_network_that_falls_silent() {
     let app = App::start().await;
     let sent = app.send().await;
-    let silent = [Fate::HeldAfter, Fate::HeldBefore, Fate::HeldAfter];
-    app.dynamodb.lose("UpdateItem", silent);
+    let silent = [
+        NetworkFault::HeldAfter,
+        NetworkFault::HeldBefore,
+        NetworkFault::HeldAfter,
+    ];
+    app.dynamodb.inject("UpdateItem", silent);
     app.validate(&sent.code, &sent.request_id)
         .await
         .is(200, success());
@@ -92,8 +99,10 @@ async fn retries_do_not_run_out_in_an_outage() {
             .is_refusal(503, "GENERAL_ERROR");
     }
     app.dynamodb.down(false);
-    app.dynamodb
-        .lose("UpdateItem", [Fate::LostAfter, Fate::LostAfter]);
+    app.dynamodb.inject(
+        "UpdateItem",
+        [NetworkFault::LostAfter, NetworkFault::LostAfter],
+    );
     app.validate(&sent.code, &sent.request_id)
         .await
         .is(200, success());
@@ -101,26 +110,26 @@ async fn retries_do_not_run_out_in_an_outage() {
 
 #[tokio::test]
 async fn what_may_have_been_sent_stays_charged_and_alive() {
-    for fate in [
-        Fate::HeldAfter,
-        Fate::LostAfter,
-        Fate::Emptied,
-        Fate::Cut,
-        Fate::Replaced,
+    for fault in [
+        NetworkFault::HeldAfter,
+        NetworkFault::LostAfter,
+        NetworkFault::Emptied,
+        NetworkFault::Cut,
+        NetworkFault::Replaced,
     ] {
         let app = App::start().await;
         crate::log::clear();
         let key = app.add(Profile::new("shop", Countries::All)).await;
-        app.sns.lose("Publish", [fate]);
+        app.sns.inject("Publish", [fault]);
         let (id, wait) = app.request_as(&key, NUMBER).await.is_unknown();
-        assert_eq!(wait, 30, "{fate:?}: when the window allows the next");
-        assert_eq!(app.messages().len(), 1, "{fate:?}: it is not sent again");
+        assert_eq!(wait, 30, "{fault:?}: when the window allows the next");
+        assert_eq!(app.messages().len(), 1, "{fault:?}: it is not sent again");
         let code = code_in(&app.messages()[0].text);
-        assert_eq!(app.usage("shop").await.days[&DAY], (1, 1), "{fate:?}");
+        assert_eq!(app.usage("shop").await.days[&DAY], (1, 1), "{fault:?}");
         let sends = app.recipient("shop", NUMBER).await.sends;
-        assert_eq!(sends.len(), 1, "{fate:?}");
+        assert_eq!(sends.len(), 1, "{fault:?}");
         let parts = crate::log::lines(|line| line["Parts"] == 1);
-        assert_eq!(parts.len(), 1, "{fate:?}: the metrics count it");
+        assert_eq!(parts.len(), 1, "{fault:?}: the metrics count it");
         app.request_as(&key, NUMBER).await.is_limited();
         let question = json!({ "code": code, "request_id": id });
         app.post_as(&key, VALIDATE, question)
@@ -131,7 +140,11 @@ async fn what_may_have_been_sent_stays_charged_and_alive() {
 
 #[tokio::test]
 async fn a_success_without_what_was_asked_for_is_no_answer() {
-    for fate in [Fate::Emptied, Fate::Cut, Fate::Replaced] {
+    for fault in [
+        NetworkFault::Emptied,
+        NetworkFault::Cut,
+        NetworkFault::Replaced,
+    ] {
         let app = App::start().await;
         for operation in [
             "Query",
@@ -139,30 +152,30 @@ async fn a_success_without_what_was_asked_for_is_no_answer() {
             "UpdateItem",
             "UpdateItem USAGE",
         ] {
-            app.dynamodb.lose(operation, [fate]);
+            app.dynamodb.inject(operation, [fault]);
         }
-        app.sns.lose("GetSecretValue", [fate]);
+        app.sns.inject("GetSecretValue", [fault]);
         let sent = app.send().await;
-        assert_eq!(app.messages().len(), 1, "{fate:?}");
-        app.dynamodb.lose("UpdateItem", [fate, fate]);
+        assert_eq!(app.messages().len(), 1, "{fault:?}");
+        app.dynamodb.inject("UpdateItem", [fault, fault]);
         app.dynamodb
-            .lose("UpdateItem RECIPIENT", vec![Fate::Conflicts; 6]);
+            .inject("UpdateItem RECIPIENT", vec![NetworkFault::Conflicts; 6]);
         app.validate(&sent.wrong_code(), &sent.request_id)
             .await
             .is(200, not_matched());
         let number = app.messages()[0].to.clone();
         assert_eq!(app.recipient("demo", &number).await.failures, 1);
-        app.dynamodb.lose("UpdateItem", [fate, fate]);
+        app.dynamodb.inject("UpdateItem", [fault, fault]);
         app.validate(&sent.code, &sent.request_id)
             .await
             .is(200, success());
         // A client that cannot be read is not taken to be unknown, nor remembered so.
         app.advance(Duration::from_secs(30));
-        app.dynamodb.lose("Query", vec![fate; 4]);
+        app.dynamodb.inject("Query", vec![fault; 4]);
         app.request_to(NUMBER)
             .await
             .is_refusal(503, "GENERAL_ERROR");
-        app.sns.lose("GetSecretValue", vec![fate; 4]);
+        app.sns.inject("GetSecretValue", vec![fault; 4]);
         app.sent(&app.request_to(NUMBER).await);
     }
 }
@@ -181,9 +194,9 @@ fn a_function_answers_before_lambda_ends_it() {
         + BEGIN_TIMEOUT
         + CALL_TIMEOUT
         + PUBLISH_TIMEOUT
-        + UNDO_TIMEOUT.max(PATIENT_TIMEOUT);
+        + UNDO_TIMEOUT.max(GUESS_TIMEOUT);
     // Client, secret, guess, failure.
-    let validate = 3 * CALL_TIMEOUT + PATIENT_TIMEOUT;
+    let validate = 3 * CALL_TIMEOUT + GUESS_TIMEOUT;
     assert!(request.max(validate) + Duration::from_secs(1) < Duration::from_secs(seconds));
 }
 
@@ -207,23 +220,23 @@ async fn a_request_survives_any_lost_call_and_is_charged_once() {
     let operations = ["Query", "TransactWriteItems", "UpdateItem"];
     let mut requests = 0;
     for operation in operations {
-        for fate in [Fate::LostBefore, Fate::LostAfter] {
+        for fault in [NetworkFault::LostBefore, NetworkFault::LostAfter] {
             app.advance(Duration::from_mins(1));
-            app.dynamodb.lose(operation, [fate, fate]);
+            app.dynamodb.inject(operation, [fault, fault]);
             let sent = app.send().await;
             requests += 1;
             assert_eq!(
                 app.verifications().await.len(),
                 requests,
-                "{operation} {fate:?}"
+                "{operation} {fault:?}"
             );
-            assert_eq!(app.messages().len(), requests, "{operation} {fate:?}");
+            assert_eq!(app.messages().len(), requests, "{operation} {fault:?}");
             assert_eq!(
                 app.usage("demo").await.days[&DAY],
                 (requests as u64, requests as u64)
             );
             let recipient = app.recipient("demo", &app.messages()[0].to).await;
-            assert_eq!(recipient.sends.len(), 1, "{operation} {fate:?}");
+            assert_eq!(recipient.sends.len(), 1, "{operation} {fault:?}");
             app.validate(&sent.code, &sent.request_id)
                 .await
                 .is(200, success());
@@ -234,7 +247,8 @@ async fn a_request_survives_any_lost_call_and_is_charged_once() {
 #[tokio::test]
 async fn a_code_that_could_not_be_marked_as_sent_is_still_accepted() {
     let app = App::start().await;
-    app.dynamodb.lose("UpdateItem", vec![Fate::LostBefore; 10]);
+    app.dynamodb
+        .inject("UpdateItem", vec![NetworkFault::LostBefore; 10]);
     let sent = app.send().await;
     let item = app.stored(&sent.request_id).await.unwrap();
     let first = &item["sends"].as_m().unwrap()["first"].as_m().unwrap();
@@ -253,7 +267,7 @@ async fn without_dynamodb_nothing_is_sent_and_nothing_charged() {
         .is_refusal(503, "GENERAL_ERROR");
     app.dynamodb.down(false);
     app.dynamodb
-        .lose("TransactWriteItems", vec![Fate::HeldBefore; 5]);
+        .inject("TransactWriteItems", vec![NetworkFault::HeldBefore; 5]);
     app.request_to(NUMBER)
         .await
         .is_refusal(503, "GENERAL_ERROR");
@@ -266,7 +280,7 @@ async fn a_begin_whose_every_answer_is_lost_is_undone() {
     let app = App::start_jumping().await;
     app.set_balance("demo", 10).await;
     app.dynamodb
-        .lose("TransactWriteItems", vec![Fate::HeldAfter; 5]);
+        .inject("TransactWriteItems", vec![NetworkFault::HeldAfter; 5]);
     app.request_to(NUMBER)
         .await
         .is_refusal(503, "GENERAL_ERROR");
@@ -281,18 +295,19 @@ async fn a_begin_whose_every_answer_is_lost_is_undone() {
 async fn a_rejection_needs_an_undo_that_was_answered() {
     let app = App::start_jumping().await;
     app.send().await;
-    app.inbox.fail_next([Fault::OptedOut]);
-    app.dynamodb.lose("TransactWriteItems", [Fate::Conflicts]);
+    app.inbox.fail_next([InjectedError::OptedOut]);
+    app.dynamodb
+        .inject("TransactWriteItems", [NetworkFault::Conflicts]);
     app.request_to(&app.somebody())
         .await
         .is_rejection("GENERAL_ERROR");
     let number = app.somebody();
-    app.inbox.fail_next([Fault::OptedOut]);
-    app.dynamodb.trouble(crate::wire::Trouble {
+    app.inbox.fail_next([InjectedError::OptedOut]);
+    app.dynamodb.schedule(crate::fault_proxy::FaultSchedule {
         operation: "TransactWriteItems".to_owned(),
         spared: 1,
-        fate: Fate::LostBefore,
-        times: crate::wire::Times::Always,
+        fault: NetworkFault::LostBefore,
+        times: crate::fault_proxy::Times::Always,
     });
     app.request_to(&number)
         .await
@@ -313,14 +328,14 @@ async fn a_rejection_needs_an_undo_that_was_answered() {
 async fn a_transaction_is_tried_for_as_long_as_another_holds_its_items() {
     let app = App::start_jumping().await;
     app.dynamodb
-        .lose("TransactWriteItems", vec![Fate::Conflicts; 15]);
+        .inject("TransactWriteItems", vec![NetworkFault::Conflicts; 15]);
     app.send().await;
-    app.inbox.fail_next([Fault::OptedOut]);
-    app.dynamodb.trouble(crate::wire::Trouble {
+    app.inbox.fail_next([InjectedError::OptedOut]);
+    app.dynamodb.schedule(crate::fault_proxy::FaultSchedule {
         operation: "TransactWriteItems".to_owned(),
         spared: 1,
-        fate: Fate::InProgress,
-        times: crate::wire::Times::Thrice,
+        fault: NetworkFault::InProgress,
+        times: crate::fault_proxy::Times::Thrice,
     });
     app.request_to(NUMBER).await.is_rejection("GENERAL_ERROR");
     assert!(app.recipient("demo", NUMBER).await.sends.is_empty());
@@ -347,17 +362,17 @@ async fn what_cannot_get_better_is_a_500() {
 async fn without_sns_no_code_is_alive_and_nothing_charged() {
     let app = App::start().await;
     app.set_balance("demo", 10).await;
-    app.inbox.fail_next(vec![Fault::Throttled; 4]);
+    app.inbox.fail_next(vec![InjectedError::Throttled; 4]);
     app.request_to(NUMBER)
         .await
         .is_refusal(503, "GENERAL_ERROR");
     nothing_is_charged(&app).await;
-    app.inbox.fail_next([Fault::AuthorizationError]);
+    app.inbox.fail_next([InjectedError::AuthorizationError]);
     app.request_to(NUMBER)
         .await
         .is_refusal(503, "GENERAL_ERROR");
     nothing_is_charged(&app).await;
-    app.inbox.fail_next([Fault::OptedOut]);
+    app.inbox.fail_next([InjectedError::OptedOut]);
     app.request_to(NUMBER).await.is_rejection("GENERAL_ERROR");
     nothing_is_charged(&app).await;
     assert_eq!((app.live_codes().await, app.messages().len()), (0, 0));
@@ -366,7 +381,7 @@ async fn without_sns_no_code_is_alive_and_nothing_charged() {
 #[tokio::test]
 async fn one_attempt_that_may_have_sent_makes_all_of_them_unknown() {
     let app = App::start().await;
-    app.sns.lose("Publish", [Fate::LostAfter]);
+    app.sns.inject("Publish", [NetworkFault::LostAfter]);
     let (id, _) = app.request_to(NUMBER).await.is_unknown();
     assert_eq!(
         app.inbox.publishes(),
@@ -376,7 +391,8 @@ async fn one_attempt_that_may_have_sent_makes_all_of_them_unknown() {
     let code = code_in(&app.messages()[0].text);
     app.validate(&code, &id).await.is(200, success());
     // SNS itself says that it failed: it may have sent the message all the same.
-    app.inbox.fail_next([Fault::InternalError, Fault::OptedOut]);
+    app.inbox
+        .fail_next([InjectedError::InternalError, InjectedError::OptedOut]);
     app.request_to(&app.somebody()).await.is_unknown();
     assert_eq!(app.inbox.publishes(), 2);
 }
@@ -394,7 +410,8 @@ async fn nothing_is_charged(app: &App) {
 #[tokio::test]
 async fn a_passing_fault_of_sns_is_bridged() {
     let app = App::start().await;
-    app.inbox.fail_next([Fault::Throttled, Fault::Throttled]);
+    app.inbox
+        .fail_next([InjectedError::Throttled, InjectedError::Throttled]);
     let sent = app.send().await;
     assert_eq!((app.inbox.publishes(), app.messages().len()), (3, 1));
     app.validate(&sent.code, &sent.request_id)
@@ -405,7 +422,8 @@ async fn a_passing_fault_of_sns_is_bridged() {
 #[tokio::test]
 async fn the_secret_is_read_every_hour_and_an_old_one_serves_on() {
     let app = App::start().await;
-    app.sns.lose("GetSecretValue", vec![Fate::LostBefore; 4]);
+    app.sns
+        .inject("GetSecretValue", vec![NetworkFault::LostBefore; 4]);
     app.request_to(NUMBER)
         .await
         .is_refusal(503, "GENERAL_ERROR");
@@ -424,7 +442,8 @@ async fn the_secret_is_read_every_hour_and_an_old_one_serves_on() {
     assert_eq!(app.sns.take_operations(), ["GetSecretValue", "Publish"]);
 
     app.advance(Duration::from_hours(1));
-    app.sns.lose("GetSecretValue", vec![Fate::LostBefore; 4]);
+    app.sns
+        .inject("GetSecretValue", vec![NetworkFault::LostBefore; 4]);
     app.validate(&sent.code, &sent.request_id)
         .await
         .is(404, not_found());

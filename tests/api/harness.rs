@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
-use twofa::aws::key_set_reader::Secrets;
+use twofa::aws::key_set_reader::KeySetReader;
 use twofa::clock::{Clock, ManualClock, Timestamp};
 use twofa::domain::api_key::{ApiKey, StoredKey};
 use twofa::domain::client::{Countries, Profile};
@@ -25,22 +25,21 @@ use twofa::domain::digest::Digest;
 use twofa::domain::ids::{ClientId, Version};
 use twofa::domain::phone::PhoneNumber;
 use twofa::domain::template::TemplateFields;
-use twofa::http::RequestPowers;
-use twofa::request::StackLimits;
+use twofa::state::{RequestState, StackLimits};
 use twofa::store::{
-    Account, Change, ChangeError, Changes, Directory, RecipientState, Record, UsageState,
+    Change, ChangeError, Changes, Directory, RecipientState, Record, UsageCounter, UsageState,
     Verifications,
 };
-use twofa_local::cloud::{self, Backends, DIRECTORY_TABLE, Storage, VERIFICATIONS_TABLE};
 use twofa_local::demo;
 use twofa_local::guard::Guard;
 use twofa_local::inbox::{Inbox, Message};
+use twofa_local::services::{self, Backends, DIRECTORY_TABLE, Storage, VERIFICATIONS_TABLE};
 
+use crate::fault_proxy::FaultProxy;
 use crate::log;
 use crate::openapi;
 use crate::second_engine;
-use crate::waits::Waits;
-use crate::wire::Wire;
+use crate::sim_time::SimTime;
 
 pub use twofa_local::demo::{API_KEY, LOGIN, PAYMENT};
 
@@ -67,15 +66,15 @@ pub struct App {
     pub inbox: Inbox,
     pub clock: ManualClock,
     /// The network to DynamoDB.
-    pub dynamodb: Wire,
+    pub dynamodb: FaultProxy,
     /// The network to SNS and Secrets Manager.
-    pub sns: Wire,
+    pub sns: FaultProxy,
     /// The directory as the operator writes it: it does not go over the network above.
     pub directory: Directory,
     /// The tables as they are, likewise.
     pub tables: aws_sdk_dynamodb::Client,
     /// The secret, likewise.
-    pub secrets: Secrets,
+    pub key_set_reader: KeySetReader,
     /// Where the API listens.
     pub api: SocketAddr,
     http: reqwest::Client,
@@ -95,7 +94,7 @@ pub struct Setting {
     pub daily_part_cap: Option<u32>,
     pub allow_test_numbers: bool,
     /// What the SDK's time-outs go by.
-    pub waits: Waits,
+    pub time: SimTime,
     /// Held for as long as the API runs.
     pub _machine: Machine,
 }
@@ -106,25 +105,25 @@ impl Setting {
         Self {
             daily_part_cap: None,
             allow_test_numbers: true,
-            waits: Waits::real(),
+            time: SimTime::real(),
             _machine: machine,
         }
     }
 
-    fn powers(&self, dynamodb: &Wire, sns: &Wire, clock: &ManualClock) -> RequestPowers {
+    fn state(&self, dynamodb: &FaultProxy, sns: &FaultProxy, clock: &ManualClock) -> RequestState {
         let stack = StackLimits {
             daily_part_cap: self.daily_part_cap,
             allow_test_numbers: self.allow_test_numbers,
         };
         let dynamodb = twofa::aws::dynamodb(&self.sdk_config(dynamodb));
         let clock = Clock::Manual(clock.clone());
-        cloud::powers_through(dynamodb, &self.sdk_config(sns), stack, clock)
+        services::state_through(dynamodb, &self.sdk_config(sns), stack, clock)
     }
 
-    fn sdk_config(&self, wire: &Wire) -> SdkConfig {
-        let config = cloud::sdk_config(wire.address).into_builder();
+    fn sdk_config(&self, proxy: &FaultProxy) -> SdkConfig {
+        let config = services::sdk_config(proxy.address).into_builder();
         config
-            .sleep_impl(SharedAsyncSleep::new(self.waits.clone()))
+            .sleep_impl(SharedAsyncSleep::new(self.time.clone()))
             .build()
     }
 }
@@ -266,8 +265,8 @@ impl App {
     pub async fn start_jumping() -> Self {
         let shared = Arc::clone(&MACHINE).read_owned().await;
         let setting = Setting::on(Arc::new(shared));
-        let waits = Waits::jumping();
-        Self::start_in(Setting { waits, ..setting }).await
+        let time = SimTime::jumping();
+        Self::start_in(Setting { time, ..setting }).await
     }
 
     pub async fn start_in(setting: Setting) -> Self {
@@ -281,21 +280,21 @@ impl App {
             backends.dynamodb = engine;
         }
         let (dynamodb, sns) = (
-            Wire::to(backends.dynamodb, setting.waits.clone()),
-            Wire::to(backends.sns, setting.waits.clone()),
+            FaultProxy::to(backends.dynamodb, setting.time.clone()),
+            FaultProxy::to(backends.sns, setting.time.clone()),
         );
-        tasks.spawn(setting.waits.clone().run());
+        tasks.spawn(setting.time.clone().run());
         let clock = ManualClock::starting_at(START);
-        let powers = setting.powers(&dynamodb, &sns, &clock);
-        let tables = twofa::aws::dynamodb(&cloud::sdk_config(backends.dynamodb));
+        let state = setting.state(&dynamodb, &sns, &clock);
+        let tables = twofa::aws::dynamodb(&services::sdk_config(backends.dynamodb));
         let directory = Directory::new(tables.clone(), DIRECTORY_TABLE);
         demo::seed(&directory).await.unwrap();
 
         let listener = TcpListener::bind(any).await.unwrap();
         let api = listener.local_addr().unwrap();
-        tasks.spawn(cloud::serve(
+        tasks.spawn(services::serve(
             listener,
-            cloud::app(powers, backends.inbox.clone()),
+            services::app(state, backends.inbox.clone()),
         ));
         Self {
             inbox: backends.inbox.clone(),
@@ -304,9 +303,9 @@ impl App {
             sns,
             directory,
             tables,
-            secrets: Secrets::new(
-                twofa::aws::secrets_manager(&cloud::sdk_config(backends.sns)),
-                cloud::SECRET,
+            key_set_reader: KeySetReader::new(
+                twofa::aws::secrets_manager(&services::sdk_config(backends.sns)),
+                services::SECRET,
             ),
             api,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
@@ -318,13 +317,13 @@ impl App {
     }
 
     /// Powers of their own, with nothing read yet: a function that has just started.
-    pub fn fresh_powers(&self) -> RequestPowers {
-        self.setting.powers(&self.dynamodb, &self.sns, &self.clock)
+    pub fn fresh_state(&self) -> RequestState {
+        self.setting.state(&self.dynamodb, &self.sns, &self.clock)
     }
 
     /// What the SDK's time-outs go by.
-    pub fn waits(&self) -> &Waits {
-        &self.setting.waits
+    pub fn time(&self) -> &SimTime {
+        &self.setting.time
     }
 
     pub async fn call(
@@ -497,7 +496,7 @@ impl App {
     /// What all keys are derived from.
     pub fn seed(&self) -> String {
         let secret: Value =
-            serde_json::from_str(self.backends.vault.current().expose_secret()).unwrap();
+            serde_json::from_str(self.backends.secrets_manager.current().expose_secret()).unwrap();
         secret["seed"].as_str().unwrap().to_owned()
     }
 
@@ -533,10 +532,10 @@ impl App {
     /// What a client has used in the last week.
     pub async fn usage(&self, client: &str) -> UsageState {
         let client = ClientId::parse(client).unwrap();
-        self.usage_of(Account::Client(&client)).await
+        self.usage_of(UsageCounter::Client(&client)).await
     }
 
-    pub async fn usage_of(&self, account: Account<'_>) -> UsageState {
+    pub async fn usage_of(&self, account: UsageCounter<'_>) -> UsageState {
         let now = Clock::Manual(self.clock.clone()).now();
         self.table().read_usage(account, now).await.unwrap()
     }
@@ -559,7 +558,7 @@ impl App {
 
     /// The digest of a client's recipient.
     pub async fn recipient_digest(&self, client: &str, number: &str) -> Digest {
-        let secret = self.secrets.get(START).await.unwrap();
+        let secret = self.key_set_reader.get(START).await.unwrap();
         let client = ClientId::parse(client).unwrap();
         secret.recipient_digest(&client, &PhoneNumber::parse(number).unwrap())
     }

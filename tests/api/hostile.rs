@@ -197,7 +197,7 @@ fn utf16(text: &str, bytes: impl Fn(u16) -> [u8; 2]) -> Vec<u8> {
 #[tokio::test]
 async fn what_is_no_json_object_is_one_problem_however_it_comes() {
     let app = App::start().await;
-    let function = request_endpoint(app.fresh_powers());
+    let function = request_endpoint(app.fresh_state());
     let valid = order(&app, "");
     let open = &valid[..valid.len() - 1];
     let with = |tail: &str| format!("{open}{tail}").into_bytes();
@@ -260,7 +260,7 @@ async fn what_is_no_json_object_is_one_problem_however_it_comes() {
 #[tokio::test]
 async fn a_field_that_nobody_asks_for_may_hold_any_json() {
     let app = App::start().await;
-    let function = request_endpoint(app.fresh_powers());
+    let function = request_endpoint(app.fresh_state());
     let nines = "9".repeat(400);
     for (count, value) in [
         "1e999",
@@ -290,7 +290,7 @@ async fn a_field_that_nobody_asks_for_may_hold_any_json() {
 #[tokio::test]
 async fn of_a_field_that_is_there_twice_the_last_counts() {
     let app = App::start().await;
-    let function = request_endpoint(app.fresh_powers());
+    let function = request_endpoint(app.fresh_state());
     let amounts = r#""parameters":{"amount":null,"amount":"1","amount":"2"}"#;
     for body in [
         format!(
@@ -428,7 +428,7 @@ fn in_other_scripts(text: &str) -> Vec<String> {
 #[tokio::test]
 async fn what_only_looks_like_a_number_reaches_nobody() {
     let app = App::start().await;
-    let function = request_endpoint(app.fresh_powers());
+    let function = request_endpoint(app.fresh_state());
     let mut numbers = look_alikes(NUMBER);
     numbers.extend(in_other_scripts(NUMBER));
     numbers.extend(
@@ -465,7 +465,7 @@ async fn what_only_looks_like_a_number_reaches_nobody() {
 #[tokio::test]
 async fn what_only_looks_like_a_code_matches_none() {
     let app = App::start().await;
-    let function = validate_endpoint(app.fresh_powers().into());
+    let function = validate_endpoint(app.fresh_state().into());
     app.add_template("demo", json!({ "id": LOGIN, "max_attempts": 10 }))
         .await;
     let sent = app.send().await;
@@ -501,7 +501,7 @@ async fn what_only_looks_like_a_code_matches_none() {
 #[tokio::test]
 async fn what_only_looks_like_an_id_or_a_key_names_nothing() {
     let app = App::start().await;
-    let function = template_endpoint(app.fresh_powers().into());
+    let function = template_endpoint(app.fresh_state().into());
     let sent = app.send().await;
     app.dynamodb.take_calls();
     let id = &sent.request_id;
@@ -564,7 +564,7 @@ async fn what_only_looks_like_an_id_or_a_key_names_nothing() {
 #[tokio::test]
 async fn a_header_that_is_there_twice_is_no_choice() {
     let app = App::start().await;
-    let function = request_endpoint(app.fresh_powers());
+    let function = request_endpoint(app.fresh_state());
     let key = key_line();
     let other: &[u8] = b"x-api-key: 2fa_other_sesame";
     let body = order(&app, "");
@@ -641,7 +641,7 @@ async fn a_header_that_is_there_twice_is_no_choice() {
 #[tokio::test]
 async fn the_content_type_alone_says_whether_it_is_json() {
     let app = App::start().await;
-    let function = request_endpoint(app.fresh_powers());
+    let function = request_endpoint(app.fresh_state());
     let key = key_line();
     for (content_type, is_json) in [
         ("application/json", true),
@@ -685,8 +685,8 @@ async fn the_content_type_alone_says_whether_it_is_json() {
 async fn sixteen_kib_is_the_most_that_is_read_however_it_comes() {
     let app = App::start().await;
     let functions = [
-        request_endpoint(app.fresh_powers()),
-        validate_endpoint(app.fresh_powers().into()),
+        request_endpoint(app.fresh_state()),
+        validate_endpoint(app.fresh_state().into()),
     ];
     let padded = |body: &str, length: usize| format!("{body}{}", " ".repeat(length - body.len()));
     let limit = 16 * 1024;
@@ -757,8 +757,8 @@ async fn a_body_that_breaks_off_or_says_that_it_is_packed_is_not_guessed_at() {
 #[tokio::test]
 async fn a_method_is_one_of_the_endpoints_or_is_refused() {
     let app = App::start().await;
-    let elsewhere = template_endpoint(app.fresh_powers().into());
-    let own = request_endpoint(app.fresh_powers());
+    let elsewhere = template_endpoint(app.fresh_state().into());
+    let own = request_endpoint(app.fresh_state());
     let key = key_line();
     let body = order(&app, "");
     for method in [
@@ -853,9 +853,9 @@ async fn nothing_that_a_caller_writes_gets_into_the_log() {
         (
             path,
             if path == REQUEST {
-                request_endpoint(app.fresh_powers())
+                request_endpoint(app.fresh_state())
             } else {
-                validate_endpoint(app.fresh_powers().into())
+                validate_endpoint(app.fresh_state().into())
             },
         )
     });

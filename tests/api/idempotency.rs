@@ -13,13 +13,13 @@ use twofa::domain::client::{Countries, Profile};
 use twofa::domain::ids::{ClientId, TemplateId};
 use twofa::domain::limits::{Limits, Window};
 use twofa::http::{request_endpoint, validate_endpoint};
-use twofa_local::inbox::Fault;
+use twofa_local::inbox::InjectedError;
 
+use crate::fault_proxy::NetworkFault;
 use crate::harness::{
     API_KEY, Answer, App, DAY, LOGIN, NUMBER, PAYMENT, REQUEST, START, Sent, VALIDATE, code_in,
     not_found, not_matched, success,
 };
-use crate::wire::Fate;
 
 fn order() -> Value {
     json!({ "to": NUMBER, "template_id": LOGIN })
@@ -181,7 +181,7 @@ async fn what_an_operator_changes_does_not_change_the_first_answer() {
 #[tokio::test]
 async fn a_live_code_is_not_rejected_because_its_template_is_gone() {
     let app = App::start().await;
-    app.sns.lose("Publish", [Fate::LostAfter]);
+    app.sns.inject("Publish", [NetworkFault::LostAfter]);
     let (id, _) = request(&app, "one").await.is_unknown();
     let demo = ClientId::parse("demo").unwrap();
     let login = TemplateId::parse(LOGIN).unwrap();
@@ -279,9 +279,9 @@ async fn only_what_began_to_be_carried_out_is_remembered() {
     let rejected = json!({ "to": "1", "template_id": LOGIN });
     let first = app.post_with("one", REQUEST, &rejected).await;
     first.is_rejection("DESTINATION_ADDRESS_INVALID");
-    app.inbox.fail_next([Fault::OptedOut]);
+    app.inbox.fail_next([InjectedError::OptedOut]);
     request(&app, "one").await.is_rejection("GENERAL_ERROR");
-    app.inbox.fail_next([Fault::AuthorizationError]);
+    app.inbox.fail_next([InjectedError::AuthorizationError]);
     request(&app, "one").await.is_refusal(503, "GENERAL_ERROR");
     app.sent(&request(&app, "one").await);
     assert_eq!(app.inbox.publishes(), 3);
@@ -304,7 +304,7 @@ async fn only_what_began_to_be_carried_out_is_remembered() {
 async fn what_may_have_been_sent_is_sent_again_with_the_same_code_and_uncharged() {
     let app = App::start().await;
     app.set_balance("demo", 10).await;
-    app.sns.lose("Publish", [Fate::LostAfter]);
+    app.sns.inject("Publish", [NetworkFault::LostAfter]);
     let (id, _) = request(&app, "one").await.is_unknown();
     assert_eq!(
         request(&app, "one")
@@ -332,7 +332,7 @@ async fn what_may_have_been_sent_is_sent_again_with_the_same_code_and_uncharged(
 #[tokio::test]
 async fn a_code_that_was_taken_over_dies_ten_minutes_after_it_began() {
     let app = App::start().await;
-    app.sns.lose("Publish", [Fate::LostAfter]);
+    app.sns.inject("Publish", [NetworkFault::LostAfter]);
     request(&app, "one").await.is_unknown();
     app.advance(Duration::from_secs(569));
     // Its first end is long past.
@@ -353,7 +353,7 @@ async fn a_code_that_is_dead_or_guessed_out_is_followed_by_a_fresh_one() {
     let app = App::start().await;
     app.set_balance("demo", 10).await;
     for (key, ends) in [("old", "by time"), ("spent", "by guesses")] {
-        app.sns.lose("Publish", [Fate::LostAfter]);
+        app.sns.inject("Publish", [NetworkFault::LostAfter]);
         let (id, _) = request(&app, key).await.is_unknown();
         let first = codes(&app);
         let code = code_in(&app.messages()[0].text);
@@ -383,7 +383,7 @@ async fn a_code_that_is_dead_or_guessed_out_is_followed_by_a_fresh_one() {
 #[tokio::test]
 async fn a_code_that_is_guessed_out_is_followed_by_no_other_while_its_call_runs() {
     let app = App::start().await;
-    app.sns.lose("Publish", [Fate::HeldAfter]);
+    app.sns.inject("Publish", [NetworkFault::HeldAfter]);
     kill(&app, REQUEST, "one", &order()).await;
     let answer = request(&app, "one").await;
     assert_eq!(answer.is_wait(409, "REQUEST_IN_PROGRESS"), 1);
@@ -407,7 +407,8 @@ async fn a_code_that_is_guessed_out_is_followed_by_no_other_while_its_call_runs(
 #[tokio::test]
 async fn an_accepted_request_stays_so_though_its_mark_was_lost() {
     let app = App::start().await;
-    app.dynamodb.lose("UpdateItem", vec![Fate::LostBefore; 10]);
+    app.dynamodb
+        .inject("UpdateItem", vec![NetworkFault::LostBefore; 10]);
     let first = app.sent(&request(&app, "one").await);
     assert_eq!(
         request(&app, "one")
@@ -435,9 +436,9 @@ async fn kill(app: &App, path: &str, key: &str, body: &Value) {
         .body(Body::from(body.to_string()))
         .unwrap();
     let function = if path == REQUEST {
-        request_endpoint(app.fresh_powers())
+        request_endpoint(app.fresh_state())
     } else {
-        validate_endpoint(app.fresh_powers().into())
+        validate_endpoint(app.fresh_state().into())
     };
     let call = tokio::spawn(function.oneshot(request));
     tokio::select! {
@@ -450,8 +451,8 @@ async fn kill(app: &App, path: &str, key: &str, body: &Value) {
 
 #[tokio::test]
 async fn a_request_that_was_killed_at_any_point_is_finished_by_the_next() {
-    use Fate::{HeldAfter, HeldBefore};
-    for (operation, fate, messages_before) in [
+    use NetworkFault::{HeldAfter, HeldBefore};
+    for (operation, fault, messages_before) in [
         ("TransactWriteItems", HeldBefore, 0),
         ("TransactWriteItems", HeldAfter, 0),
         ("Publish", HeldBefore, 0),
@@ -460,14 +461,14 @@ async fn a_request_that_was_killed_at_any_point_is_finished_by_the_next() {
         ("UpdateItem", HeldAfter, 1),
         ("UpdateItem USAGE", HeldBefore, 1),
     ] {
-        let point = format!("{operation} {fate:?}");
+        let point = format!("{operation} {fault:?}");
         let app = App::start().await;
-        let wire = if operation == "Publish" {
+        let proxy = if operation == "Publish" {
             &app.sns
         } else {
             &app.dynamodb
         };
-        wire.lose(operation, [fate]);
+        proxy.inject(operation, [fault]);
         kill(&app, REQUEST, "one", &order()).await;
         assert_eq!(app.messages().len(), messages_before, "{point}");
 
@@ -497,7 +498,7 @@ async fn a_request_that_was_killed_at_any_point_is_finished_by_the_next() {
 #[tokio::test]
 async fn a_killed_request_whose_code_has_died_starts_afresh() {
     let app = App::start().await;
-    app.sns.lose("Publish", [Fate::HeldBefore]);
+    app.sns.inject("Publish", [NetworkFault::HeldBefore]);
     kill(&app, REQUEST, "one", &order()).await;
     app.advance(Duration::from_mins(10));
     let sent = app.sent(&request(&app, "one").await);
@@ -571,10 +572,10 @@ async fn the_same_guess_gets_the_first_answer() {
 
 #[tokio::test]
 async fn a_guess_that_was_killed_is_answered_by_the_next() {
-    for fate in [Fate::HeldBefore, Fate::HeldAfter] {
+    for fault in [NetworkFault::HeldBefore, NetworkFault::HeldAfter] {
         let app = App::start().await;
         let sent = app.send().await;
-        app.dynamodb.lose("UpdateItem", [fate]);
+        app.dynamodb.inject("UpdateItem", [fault]);
         let guess = json!({ "code": sent.code, "request_id": sent.request_id });
         kill(&app, VALIDATE, "one", &guess).await;
         app.post_with("one", VALIDATE, &guess)
@@ -590,7 +591,7 @@ async fn a_wrong_guess_that_was_killed_still_counts_as_a_failure_once() {
     let app = App::start().await;
     let sent = app.send().await;
     app.dynamodb
-        .lose("UpdateItem RECIPIENT", [Fate::HeldBefore]);
+        .inject("UpdateItem RECIPIENT", [NetworkFault::HeldBefore]);
     let guess = json!({ "code": sent.wrong_code(), "request_id": sent.request_id });
     kill(&app, VALIDATE, "one", &guess).await;
     let number = app.messages()[0].to.clone();

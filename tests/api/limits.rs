@@ -9,7 +9,7 @@ use twofa::domain::client::{Countries, Profile};
 use twofa::domain::ids::ClientId;
 use twofa::domain::limits::{Limits, Window};
 use twofa::domain::phone::PhoneNumber;
-use twofa_local::inbox::Fault;
+use twofa_local::inbox::InjectedError;
 
 use crate::harness::{
     App, DAY, LOGIN, NUMBER, REQUEST, START, VALIDATE, not_found, not_matched, success,
@@ -384,7 +384,7 @@ async fn a_balance_pays_for_parts() {
     );
 
     app.set_balance("limited", 2).await;
-    app.inbox.fail_next([Fault::OptedOut]);
+    app.inbox.fail_next([InjectedError::OptedOut]);
     app.request_as(&key, NUMBER)
         .await
         .is_rejection("GENERAL_ERROR");
@@ -399,7 +399,7 @@ async fn the_stack_has_a_cap_for_everybody() {
     let key = app.add(client(Limits::default())).await;
     app.sent(&app.request_as(&key, &app.somebody()).await);
     app.send().await;
-    app.inbox.fail_next([Fault::OptedOut]);
+    app.inbox.fail_next([InjectedError::OptedOut]);
     app.request_to(&app.somebody())
         .await
         .is_rejection("GENERAL_ERROR");
@@ -425,7 +425,7 @@ async fn a_test_number_gets_the_same_code_and_no_sms() {
             .await;
         let id = ClientId::parse("limited").unwrap();
         let number = PhoneNumber::parse(NUMBER).unwrap();
-        let secret = app.secrets.get(START).await.unwrap();
+        let secret = app.key_set_reader.get(START).await.unwrap();
         let code = secret.test_code(&id, &number, 6);
         for round in 0..3 {
             let order = json!({ "to": NUMBER, "template_id": LOGIN });
@@ -499,8 +499,10 @@ async fn messages_that_may_have_been_sent_count_under_every_limit() {
         })
         .await;
     app.set_balance("limited", 3).await;
-    app.sns
-        .lose("Publish", vec![crate::wire::Fate::LostAfter; 9]);
+    app.sns.inject(
+        "Publish",
+        vec![crate::fault_proxy::NetworkFault::LostAfter; 9],
+    );
     for _ in 0..2 {
         app.request_as(&key, NUMBER).await.is_unknown();
         app.advance(Duration::from_secs(1));

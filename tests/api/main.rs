@@ -11,6 +11,7 @@
 mod auth;
 mod chaos;
 mod events;
+mod fault_proxy;
 mod faults;
 mod harness;
 mod hostile;
@@ -26,9 +27,8 @@ mod protocol;
 mod races;
 mod requests;
 mod second_engine;
+mod sim_time;
 mod store;
 mod traces;
 mod usage;
 mod validations;
-mod waits;
-mod wire;

@@ -1,7 +1,7 @@
-//! Every call of AWS on every path meets every fate, and a function is killed between any two of
+//! Every call of AWS on every path meets every fault, and a function is killed between any two of
 //! them: what must always hold does, at once and after the network has healed.
 //!
-//! The calls are not listed here: a path is first gone without any trouble, and they are noted.
+//! The calls are not listed here: a path is first gone without a fault, and they are noted.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -18,16 +18,16 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use twofa::domain::client::{Countries, Profile};
 use twofa::http::all_endpoints;
-use twofa::store::Account;
-use twofa_local::inbox::Fault;
+use twofa::store::UsageCounter;
+use twofa_local::inbox::InjectedError;
 
+use crate::fault_proxy::{FaultProxy, FaultSchedule, NETWORK_FAULTS, NetworkFault, Times};
 use crate::harness::{
     API_KEY, Answer, App, DAY, LOGIN, Machine, NUMBER, REQUEST, Sent, Setting, TEMPLATE, VALIDATE,
     alone, code_in, not_found, success,
 };
 use crate::log;
-use crate::waits::Waits;
-use crate::wire::{FATES, Fate, Times, Trouble, Wire};
+use crate::sim_time::SimTime;
 
 /// When Lambda ends a function (`Timeout` in `template.yaml`).
 const LAMBDA_TIMEOUT: Duration = Duration::from_secs(25);
@@ -102,7 +102,7 @@ const PATHS: [Path; 16] = [
 const TIMES: [Times; 4] = [Times::Once, Times::Thrice, Times::Always, Times::Outage];
 
 impl Path {
-    /// What comes of it without any trouble.
+    /// What comes of it without a fault.
     fn usual(self) -> &'static str {
         match self {
             Self::Request | Self::Keyed | Self::Replay | Self::TakeOver | Self::Capped => {
@@ -171,22 +171,22 @@ struct Point {
 /// What happens at a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
-    Meets(Fate, Times),
+    Meets(NetworkFault, Times),
     /// The function is killed while the call is held so.
-    Killed(Fate),
+    Killed(NetworkFault),
 }
 
 #[derive(Clone, Debug)]
 struct Case {
     path: Path,
     start: Start,
-    trouble: Option<(Point, Event)>,
+    schedule: Option<(Point, Event)>,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {:?}", self.start, self.path)?;
-        match &self.trouble {
+        match &self.schedule {
             None => Ok(()),
             Some((point, event)) => {
                 write!(f, ", {}[{}] {event:?}", point.operation, point.nth)
@@ -196,21 +196,28 @@ impl fmt::Display for Case {
 }
 
 impl Case {
-    /// Whether the call in trouble is made again until it is through, or not needed for the answer.
+    /// Whether the disturbed call is made again until it is through, or not needed for the answer.
     fn is_survived(&self) -> bool {
-        let Some((point, event)) = &self.trouble else {
+        let Some((point, event)) = &self.schedule else {
             return true;
         };
-        let Event::Meets(fate, times) = *event else {
+        let Event::Meets(fault, times) = *event else {
             return false;
         };
         let for_ever = [Times::Always, Times::Outage].contains(&times);
-        let silent = [Fate::HeldBefore, Fate::HeldAfter, Fate::Slow, Fate::Refused];
+        let silent = [
+            NetworkFault::HeldBefore,
+            NetworkFault::HeldAfter,
+            NetworkFault::Slow,
+            NetworkFault::Refused,
+        ];
         match point.operation.as_str() {
             // What may have been sent is not sent again.
-            "Publish" => match fate {
-                Fate::Throttled | Fate::Conflicts | Fate::InProgress => !for_ever,
-                Fate::Slow => true,
+            "Publish" => match fault {
+                NetworkFault::Throttled | NetworkFault::Conflicts | NetworkFault::InProgress => {
+                    !for_ever
+                }
+                NetworkFault::Slow => true,
                 _ => false,
             },
             // They have more time, and more attempts.
@@ -219,19 +226,19 @@ impl Case {
             // The answer stands whatever becomes of mark and count.
             "UpdateItem" | "UpdateItem USAGE" => true,
             "UpdateItem CAP" if self.path == Path::OverCap => false,
-            _ => !(for_ever || times == Times::Thrice && silent.contains(&fate)),
+            _ => !(for_ever || times == Times::Thrice && silent.contains(&fault)),
         }
     }
 
     /// Whether what is only counted may be counted too often or not at all.
     fn is_miscounted(&self) -> bool {
         let counts = ["UpdateItem USAGE", "UpdateItem CAP"];
-        match &self.trouble {
-            Some((point, Event::Meets(fate, times))) => {
+        match &self.schedule {
+            Some((point, Event::Meets(fault, times))) => {
                 // Where no connection can be opened, the count beside a mark fails too.
                 counts.contains(&point.operation.as_str())
                     || *times == Times::Outage
-                    || *fate == Fate::Refused
+                    || *fault == NetworkFault::Refused
             }
             Some((_, Event::Killed(_))) => true,
             None => false,
@@ -269,7 +276,7 @@ impl Tables {
 }
 
 /// A path on which everything is ready for the last call.
-struct Scene {
+struct Fixture {
     app: App,
     path: Path,
     key: String,
@@ -281,7 +288,7 @@ struct Scene {
     old_messages: usize,
 }
 
-impl Scene {
+impl Fixture {
     async fn set(case: &Case, machine: &Machine) -> Self {
         let app = App::start_in(Setting {
             daily_part_cap: match case.path {
@@ -289,7 +296,7 @@ impl Scene {
                 Path::OverCap => Some(1),
                 _ => None,
             },
-            waits: Waits::jumping(),
+            time: SimTime::jumping(),
             ..Setting::on(machine.clone())
         })
         .await;
@@ -299,8 +306,8 @@ impl Scene {
         };
         let key = app.add(profile).await;
         app.set_balance("shop", BALANCE).await;
-        let function = all_endpoints(app.fresh_powers());
-        let mut scene = Self {
+        let function = all_endpoints(app.fresh_state());
+        let mut fixture = Self {
             before: tables(&app).await,
             app,
             path: case.path,
@@ -309,12 +316,12 @@ impl Scene {
             sent: None,
             old_messages: 0,
         };
-        scene.prepare().await;
+        fixture.prepare().await;
         if case.start == Start::Cold {
-            scene.function = all_endpoints(scene.app.fresh_powers());
+            fixture.function = all_endpoints(fixture.app.fresh_state());
         }
-        scene.before = tables(&scene.app).await;
-        scene
+        fixture.before = tables(&fixture.app).await;
+        fixture
     }
 
     async fn prepare(&mut self) {
@@ -324,7 +331,7 @@ impl Scene {
             Path::Request | Path::Keyed | Path::Capped | Path::List => {}
             Path::Replay => assert_eq!(word(&self.act().await), "ACCEPTED"),
             Path::TakeOver => {
-                self.app.sns.lose("Publish", [Fate::HeldBefore]);
+                self.app.sns.inject("Publish", [NetworkFault::HeldBefore]);
                 assert!(self.act_killed(&self.app.sns).await.is_none());
                 self.app.advance(LEASE);
             }
@@ -340,7 +347,7 @@ impl Scene {
                 self.old_messages = 1;
             }
             Path::OptedOut | Path::OptedOutKeyed => {
-                self.app.inbox.fail_next(vec![Fault::OptedOut; 20]);
+                self.app.inbox.fail_next(vec![InjectedError::OptedOut; 20]);
             }
             Path::Right | Path::RightAtLast | Path::RightKeyed | Path::Wrong | Path::WrongKeyed => {
                 let answer = self.send(REQUEST, None, Some(order())).await;
@@ -372,13 +379,13 @@ impl Scene {
         }
     }
 
-    /// The same, by a function that is killed when its call of `wire` is held: no answer, unless
+    /// The same, by a function that is killed when its call of `proxy` is held: no answer, unless
     /// none was.
-    async fn act_killed(&self, wire: &Wire) -> Option<Answer> {
+    async fn act_killed(&self, proxy: &FaultProxy) -> Option<Answer> {
         // The call is dropped, as with a process that ends.
         tokio::select! {
             answer = self.act() => Some(answer),
-            () = wire.held() => None,
+            () = proxy.held() => None,
         }
     }
 
@@ -399,7 +406,7 @@ impl Scene {
         codes.collect()
     }
 
-    fn wire(&self, service: Service) -> &Wire {
+    fn proxy(&self, service: Service) -> &FaultProxy {
         match service {
             Service::DynamoDb => &self.app.dynamodb,
             Service::Sns => &self.app.sns,
@@ -455,7 +462,7 @@ fn word(answer: &Answer) -> String {
 async fn tables(app: &App) -> Tables {
     let usage = app.usage("shop").await;
     let (requests, parts) = usage.days.get(&DAY).copied().unwrap_or_default();
-    let stack = app.usage_of(Account::Stack).await;
+    let stack = app.usage_of(UsageCounter::Stack).await;
     let recipient = app.recipient("shop", NUMBER).await;
     assert!(
         app.usage("demo").await.days.is_empty(),
@@ -494,7 +501,7 @@ impl Excuses {
         let unforgotten = log.contains("failed to forget");
         assert!(
             !case.is_survived() || !(not_undone || unforgotten),
-            "a short trouble leaves nothing behind"
+            "a short fault leaves nothing behind"
         );
         Self {
             charge: not_undone || killed,
@@ -512,33 +519,33 @@ struct Gone {
 }
 
 async fn go(case: &Case, machine: &Machine) -> Gone {
-    let scene = Scene::set(case, machine).await;
-    let app = &scene.app;
+    let fixture = Fixture::set(case, machine).await;
+    let app = &fixture.app;
     for service in [Service::DynamoDb, Service::Sns] {
-        scene.wire(service).take_calls();
+        fixture.proxy(service).take_calls();
     }
     log::clear();
-    let began = app.waits().now();
+    let began = app.time().now();
     let mut kill_on = None;
-    if let Some((point, event)) = &case.trouble {
-        let wire = scene.wire(point.service);
-        let (fate, times) = match *event {
-            Event::Meets(fate, times) => (fate, times),
-            Event::Killed(fate) => (fate, Times::Once),
+    if let Some((point, event)) = &case.schedule {
+        let proxy = fixture.proxy(point.service);
+        let (fault, times) = match *event {
+            Event::Meets(fault, times) => (fault, times),
+            Event::Killed(fault) => (fault, Times::Once),
         };
-        wire.trouble(Trouble {
+        proxy.schedule(FaultSchedule {
             operation: point.operation.clone(),
             spared: point.nth,
-            fate,
+            fault,
             times,
         });
-        kill_on = matches!(event, Event::Killed(_)).then_some(wire);
+        kill_on = matches!(event, Event::Killed(_)).then_some(proxy);
     }
     let answer = match kill_on {
-        None => Some(scene.act().await),
-        Some(wire) => scene.act_killed(wire).await,
+        None => Some(fixture.act().await),
+        Some(proxy) => fixture.act_killed(proxy).await,
     };
-    let took = app.waits().now().saturating_sub(began);
+    let took = app.time().now().saturating_sub(began);
     assert!(
         took + FOR_THE_ANSWER < LAMBDA_TIMEOUT,
         "answered after {took:?}"
@@ -548,7 +555,7 @@ async fn go(case: &Case, machine: &Machine) -> Gone {
     app.sns.heal().await;
     let mut calls = Vec::new();
     for service in [Service::DynamoDb, Service::Sns] {
-        let operations = scene.wire(service).take_operations();
+        let operations = fixture.proxy(service).take_operations();
         calls.extend(operations.into_iter().map(|operation| (service, operation)));
     }
     let said = answer.as_ref().map_or("killed".to_owned(), word);
@@ -560,22 +567,22 @@ async fn go(case: &Case, machine: &Machine) -> Gone {
     );
     let excuses = Excuses::of(case, answer.is_none());
     if case.path.is_guess() {
-        check_guess(&scene, &said, excuses).await;
+        check_guess(&fixture, &said, excuses).await;
     } else if case.path != Path::List {
-        check_request(&scene, case, answer.as_ref(), &said, excuses).await;
+        check_request(&fixture, case, answer.as_ref(), &said, excuses).await;
     }
-    nothing_secret_is_logged(&scene);
+    nothing_secret_is_logged(&fixture);
     Gone { calls, said }
 }
 
 async fn check_request(
-    scene: &Scene,
+    fixture: &Fixture,
     case: &Case,
     answer: Option<&Answer>,
     said: &str,
     excuses: Excuses,
 ) {
-    let (app, path, before) = (&scene.app, scene.path, &scene.before);
+    let (app, path, before) = (&fixture.app, fixture.path, &fixture.before);
     // What a call that was accepted is charged: parts paid, entries in the windows.
     let (paid, entered) = match path {
         Path::Replay => (0, 0),
@@ -586,7 +593,7 @@ async fn check_request(
     let counts = i64::from(path != Path::Replay);
     let now = tables(app).await;
     let charged = now.charged(before);
-    let codes = scene.codes();
+    let codes = fixture.codes();
     assert!(codes.len() <= 1, "all messages bear one code: {codes:?}");
     match said {
         "ACCEPTED" | "unknown" => {
@@ -617,38 +624,38 @@ async fn check_request(
             }
         }
     }
-    assert_entered(scene, &now);
+    assert_entered(fixture, &now);
 
     let mut accepted = answer.filter(|_| said == "ACCEPTED").cloned();
     if path.is_keyed() {
-        let again = finish(scene, said, paid, excuses).await;
+        let again = finish(fixture, said, paid, excuses).await;
         if let Some(first) = &accepted {
             assert_eq!(first.body, again.body);
         }
         accepted = (path.usual() == "ACCEPTED").then_some(again);
     } else if said == "unknown" {
-        accepted = answer.filter(|_| !scene.codes().is_empty()).cloned();
+        accepted = answer.filter(|_| !fixture.codes().is_empty()).cloned();
     }
     if let Some(accepted) = accepted {
         let id = accepted.json()["request_id"].as_str().unwrap().to_owned();
-        let code = scene.codes().pop_first().unwrap();
-        succeeds_once(scene, &code, &id).await;
+        let code = fixture.codes().pop_first().unwrap();
+        succeeds_once(fixture, &code, &id).await;
     } else {
         // What was not undone dies by itself.
         app.advance(Duration::from_mins(10));
         for item in app.verifications().await {
             let id = item["id"].as_s().unwrap();
-            for code in scene.codes() {
-                scene.guess(&code, id).await.is(404, not_found());
+            for code in fixture.codes() {
+                fixture.guess(&code, id).await.is(404, not_found());
             }
         }
     }
 }
 
 /// Repeats a request with an `Idempotency-Key` until it has its usual answer.
-async fn finish(scene: &Scene, said: &str, paid: i64, excuses: Excuses) -> Answer {
-    let (app, path) = (&scene.app, scene.path);
-    let mut again = scene.act().await;
+async fn finish(fixture: &Fixture, said: &str, paid: i64, excuses: Excuses) -> Answer {
+    let (app, path) = (&fixture.app, fixture.path);
+    let mut again = fixture.act().await;
     for _ in 0..4 {
         let wait = match word(&again).as_str() {
             "409" => again.is_wait(409, "REQUEST_IN_PROGRESS"),
@@ -657,7 +664,7 @@ async fn finish(scene: &Scene, said: &str, paid: i64, excuses: Excuses) -> Answe
         };
         // Those who ask for a young call would ask for half a minute.
         app.advance(Duration::from_secs(wait).max(LEASE));
-        again = scene.act().await;
+        again = fixture.act().await;
     }
     // What may have been sent is never undone: whatever refuses it then is not known.
     let may_be_unknown = path.usual() != "ACCEPTED" && (said == "unknown" || excuses.charge);
@@ -666,7 +673,7 @@ async fn finish(scene: &Scene, said: &str, paid: i64, excuses: Excuses) -> Answe
         "finished: {again:?}"
     );
     let now = tables(app).await;
-    let charged = now.charged(&scene.before);
+    let charged = now.charged(&fixture.before);
     if path.usual() == "ACCEPTED" {
         let most = i64::from(excuses.charge);
         assert!(
@@ -674,18 +681,18 @@ async fn finish(scene: &Scene, said: &str, paid: i64, excuses: Excuses) -> Answe
             "paid: {charged:?}"
         );
         assert_eq!((now.items, now.live), (1, 1), "one code in the end");
-        assert_eq!(scene.codes().len(), 1, "one code in all messages");
+        assert_eq!(fixture.codes().len(), 1, "one code in all messages");
     } else if !may_be_unknown {
         assert_eq!(charged, (0, 0));
-        assert!(now.live <= scene.before.live, "no code in the end");
+        assert!(now.live <= fixture.before.live, "no code in the end");
     }
-    assert_entered(scene, &now);
+    assert_entered(fixture, &now);
     again
 }
 
 /// Asserts that each message has its entry in the windows.
-fn assert_entered(scene: &Scene, now: &Tables) {
-    let messages = scene.app.messages().len() - scene.old_messages;
+fn assert_entered(fixture: &Fixture, now: &Tables) {
+    let messages = fixture.app.messages().len() - fixture.old_messages;
     let entries = usize::try_from(now.sends).unwrap();
     assert!(
         messages <= entries,
@@ -693,17 +700,17 @@ fn assert_entered(scene: &Scene, now: &Tables) {
     );
 }
 
-async fn succeeds_once(scene: &Scene, code: &str, id: &str) {
+async fn succeeds_once(fixture: &Fixture, code: &str, id: &str) {
     let question = json!({ "code": code, "request_id": id });
-    let stranger = send(&scene.function, API_KEY, VALIDATE, None, Some(question)).await;
+    let stranger = send(&fixture.function, API_KEY, VALIDATE, None, Some(question)).await;
     stranger.is(404, not_found());
-    scene.guess(code, id).await.is(200, success());
-    scene.guess(code, id).await.is(404, not_found());
+    fixture.guess(code, id).await.is(200, success());
+    fixture.guess(code, id).await.is(404, not_found());
 }
 
-async fn check_guess(scene: &Scene, said: &str, excuses: Excuses) {
-    let (app, path) = (&scene.app, scene.path);
-    let Sent { request_id, code } = scene.sent.as_ref().unwrap();
+async fn check_guess(fixture: &Fixture, said: &str, excuses: Excuses) {
+    let (app, path) = (&fixture.app, fixture.path);
+    let Sent { request_id, code } = fixture.sent.as_ref().unwrap();
     let guesses = |item: &std::collections::HashMap<String, _>| {
         let attempts: &aws_sdk_dynamodb::types::AttributeValue = &item["attempts"];
         attempts.as_n().unwrap().parse::<u32>().unwrap()
@@ -711,8 +718,8 @@ async fn check_guess(scene: &Scene, said: &str, excuses: Excuses) {
     let earlier = u32::from(path == Path::RightAtLast);
     let item = app.stored(request_id).await.unwrap();
     let now = tables(app).await;
-    assert_eq!(now.charged(&scene.before), (0, 0));
-    assert_eq!(now.counted(&scene.before), [0; 3]);
+    assert_eq!(now.charged(&fixture.before), (0, 0));
+    assert_eq!(now.counted(&fixture.before), [0; 3]);
     let counted = guesses(&item) - earlier;
     let verified = item["state"].as_s().unwrap() == "verified";
     match said {
@@ -729,27 +736,27 @@ async fn check_guess(scene: &Scene, said: &str, excuses: Excuses) {
         _ => assert!(counted <= 1 && now.failures <= 1, "counted at most once"),
     }
     if path.is_keyed() {
-        assert_eq!(word(&scene.act().await), path.usual(), "the first answer");
+        assert_eq!(word(&fixture.act().await), path.usual(), "the first answer");
         let item = app.stored(request_id).await.unwrap();
         assert_eq!(guesses(&item), 1, "counted once");
         let failures = tables(app).await.failures;
         assert_eq!(failures, u32::from(!path.is_right()), "a failure once");
     }
     if path.is_right() && (verified || path.is_keyed()) {
-        scene.guess(code, request_id).await.is(404, not_found());
+        fixture.guess(code, request_id).await.is(404, not_found());
     } else {
-        succeeds_once(scene, code, request_id).await;
+        succeeds_once(fixture, code, request_id).await;
     }
 }
 
-fn nothing_secret_is_logged(scene: &Scene) {
+fn nothing_secret_is_logged(fixture: &Fixture) {
     let log = log::text();
-    let seed = scene.app.seed();
+    let seed = fixture.app.seed();
     let number = NUMBER.trim_start_matches('+');
-    for secret in [number, &scene.key, API_KEY, &seed] {
+    for secret in [number, &fixture.key, API_KEY, &seed] {
         assert!(!log.contains(secret), "a secret in the log");
     }
-    for code in scene.codes() {
+    for code in fixture.codes() {
         // Six digits may be part of a number of milliseconds or an id, but no word of their own.
         let words = log.split(|c: char| !c.is_ascii_alphanumeric());
         assert!(
@@ -779,7 +786,7 @@ fn points(path: Path, start: Start, machine: &Machine) -> Vec<Point> {
     let case = Case {
         path,
         start,
-        trouble: None,
+        schedule: None,
     };
     let gone = alone_on_thread(&case, machine);
     let calls = gone.map(|gone| gone.calls).unwrap();
@@ -806,14 +813,14 @@ fn whole(machine: &Machine) -> Vec<Case> {
         let cold = cold.into_iter().filter(|point| !warm.contains(point));
         let warm = warm.iter().cloned().map(|point| (Start::Warm, point));
         for (start, point) in warm.chain(cold.map(|point| (Start::Cold, point))) {
-            let meets = FATES
+            let meets = NETWORK_FAULTS
                 .iter()
-                .flat_map(|fate| TIMES.map(|times| Event::Meets(*fate, times)));
-            let killed = [Fate::HeldBefore, Fate::HeldAfter].map(Event::Killed);
+                .flat_map(|fault| TIMES.map(|times| Event::Meets(*fault, times)));
+            let killed = [NetworkFault::HeldBefore, NetworkFault::HeldAfter].map(Event::Killed);
             cases.extend(meets.chain(killed).map(|event| Case {
                 path,
                 start,
-                trouble: Some((point.clone(), event)),
+                schedule: Some((point.clone(), event)),
             }));
         }
     }
@@ -851,7 +858,7 @@ fn go_through(cases: Vec<Case>, machine: &Machine) {
 fn print(done: &[(Case, Result<Gone, String>)]) -> String {
     let mut lines = BTreeMap::<_, BTreeMap<&str, usize>>::new();
     for (case, came) in done {
-        let (point, _) = case.trouble.as_ref().unwrap();
+        let (point, _) = case.schedule.as_ref().unwrap();
         let line = format!(
             "{:?} {:?}: {}[{}]",
             case.path, case.start, point.operation, point.nth
@@ -893,7 +900,7 @@ fn whatever_becomes_of_any_call_the_promises_hold() {
     go_through(whole(&machine), &machine);
 }
 
-/// Of each call on each path, one case in seventeen; the fates take turns.
+/// Of each call on each path, one case in seventeen; the faults take turns.
 #[test]
 fn whatever_becomes_of_a_call_the_promises_hold() {
     let machine = machine();

@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 use twofa::domain::client::{Countries, Profile};
 use twofa::domain::limits::Limits;
 
-use twofa_local::inbox::Fault;
+use twofa_local::inbox::InjectedError;
 
+use crate::fault_proxy::NetworkFault;
 use crate::harness::{App, NUMBER, TEMPLATE};
 use crate::log;
-use crate::wire::Fate;
 
 /// The metrics of the calls so far, oldest first.
 fn measured() -> Vec<Value> {
@@ -148,9 +148,10 @@ async fn the_limit_that_refuses_is_named() {
 #[tokio::test]
 async fn errors_and_retries_of_aws_are_counted() {
     let app = App::start().await;
-    app.dynamodb.lose("TransactWriteItems", [Fate::LostBefore]);
+    app.dynamodb
+        .inject("TransactWriteItems", [NetworkFault::LostBefore]);
     app.send().await;
-    app.inbox.fail_next([Fault::AuthorizationError]);
+    app.inbox.fail_next([InjectedError::AuthorizationError]);
     app.request_to(&app.somebody())
         .await
         .is_refusal(503, "GENERAL_ERROR");

@@ -1,11 +1,11 @@
 //! The product's first promise: no code, key, or whole number anywhere but in the SMS.
 
 use serde_json::json;
-use twofa_local::inbox::Fault;
+use twofa_local::inbox::InjectedError;
 
+use crate::fault_proxy::NetworkFault;
 use crate::harness::{API_KEY, App, LOGIN, NUMBER, PAYMENT, REQUEST, VALIDATE};
 use crate::log;
-use crate::wire::Fate;
 
 /// Runs every kind of call, and returns the answers, and what must be in none of the places.
 async fn everything(app: &App) -> (Vec<String>, Vec<String>) {
@@ -19,14 +19,18 @@ async fn everything(app: &App) -> (Vec<String>, Vec<String>) {
     let order = json!({ "to": NUMBER, "template_id": LOGIN, "parameters": { "amount": "sesame" } });
     for spoil in 0..8 {
         match spoil {
-            1 => app.dynamodb.lose("TransactWriteItems", [Fate::LostAfter]),
-            2 => app.dynamodb.lose("UpdateItem", vec![Fate::LostBefore; 10]),
-            3 => app.inbox.fail_next([Fault::InvalidParameter]),
-            4 => app.inbox.fail_next(vec![Fault::Throttled; 4]),
+            1 => app
+                .dynamodb
+                .inject("TransactWriteItems", [NetworkFault::LostAfter]),
+            2 => app
+                .dynamodb
+                .inject("UpdateItem", vec![NetworkFault::LostBefore; 10]),
+            3 => app.inbox.fail_next([InjectedError::InvalidParameter]),
+            4 => app.inbox.fail_next(vec![InjectedError::Throttled; 4]),
             5 => app
                 .dynamodb
-                .lose("TransactWriteItems", vec![Fate::Conflicts; 10]),
-            6 => app.sns.lose("Publish", vec![Fate::LostAfter; 4]),
+                .inject("TransactWriteItems", vec![NetworkFault::Conflicts; 10]),
+            6 => app.sns.inject("Publish", vec![NetworkFault::LostAfter; 4]),
             _ => {}
         }
         let answer = app.post(REQUEST, order.clone()).await;
@@ -39,7 +43,8 @@ async fn everything(app: &App) -> (Vec<String>, Vec<String>) {
         };
         let code = message.text.split(' ').next().unwrap().to_owned();
         if spoil == 7 {
-            app.dynamodb.lose("UpdateItem", vec![Fate::LostAfter; 4]);
+            app.dynamodb
+                .inject("UpdateItem", vec![NetworkFault::LostAfter; 4]);
         }
         for guess in ["9876543210", &code, &code] {
             let answer = app.validate(guess, &id).await;

@@ -10,10 +10,10 @@ use twofa::domain::client::{Countries, Profile};
 use twofa::domain::limits::Limits;
 use twofa::domain::message::Encoding;
 use twofa::domain::phone::NumberType;
-use twofa_local::inbox::Fault;
+use twofa_local::inbox::InjectedError;
 
+use crate::fault_proxy::NetworkFault;
 use crate::harness::{API_KEY, App, LOGIN, NUMBER, PAYMENT, REQUEST, START, VALIDATE, not_found};
-use crate::wire::Fate;
 
 #[tokio::test]
 async fn a_code_is_stored_as_a_digest_and_sent() {
@@ -447,7 +447,8 @@ async fn the_mark_and_the_count_go_side_by_side() {
     let app = std::sync::Arc::new(App::start().await);
     app.send().await;
     app.dynamodb.take_calls();
-    app.dynamodb.lose("UpdateItem USAGE", [Fate::HeldBefore]);
+    app.dynamodb
+        .inject("UpdateItem USAGE", [NetworkFault::HeldBefore]);
     let request = tokio::spawn({
         let app = std::sync::Arc::clone(&app);
         async move { app.request_to(NUMBER).await }
@@ -465,7 +466,7 @@ async fn the_mark_and_the_count_go_side_by_side() {
 #[tokio::test]
 async fn what_sns_refuses_is_rejected_and_leaves_no_live_code() {
     let app = App::start().await;
-    for fault in [Fault::OptedOut, Fault::InvalidParameter] {
+    for fault in [InjectedError::OptedOut, InjectedError::InvalidParameter] {
         app.inbox.fail_next([fault]);
         let before = app.inbox.publishes();
         let id = app.request_to(NUMBER).await.is_rejection("GENERAL_ERROR");
@@ -478,7 +479,7 @@ async fn what_sns_refuses_is_rejected_and_leaves_no_live_code() {
 #[tokio::test]
 async fn a_refusal_that_would_meet_every_message_is_an_outage() {
     let app = App::start().await;
-    app.inbox.fail_next([Fault::AuthorizationError]);
+    app.inbox.fail_next([InjectedError::AuthorizationError]);
     app.request_to(NUMBER)
         .await
         .is_refusal(503, "GENERAL_ERROR");

@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use twofa::entropy;
-use twofa_local::cloud;
+use twofa_local::services;
 
 /// Where DynamoDB Local listens, such as `127.0.0.1:8000`.
 const ADDRESS: &str = "TWOFA_TEST_DYNAMODB";
@@ -77,8 +77,8 @@ pub async fn start(embedded: SocketAddr, tasks: &mut JoinSet<()>) -> Option<Sock
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let routes = Router::new().fallback(pass).with_state(database);
-    tasks.spawn(cloud::serve(listener, routes));
-    let client = |address| Client::new(&cloud::sdk_config(address));
+    tasks.spawn(services::serve(listener, routes));
+    let client = |address| Client::new(&services::sdk_config(address));
     copy_tables(&client(embedded), &client(address)).await;
     Some(address)
 }

@@ -8,7 +8,7 @@ use twofa::clock::Timestamp;
 use twofa::domain::client::Profile;
 use twofa::domain::digest::Digest;
 use twofa::domain::ids::{ClientId, RequestId, TemplateId};
-use twofa::domain::key_set::Seed;
+use twofa::domain::key_set::CodeSeed;
 use twofa::domain::limits::{Limits, Window};
 use twofa::store::{Begun, Call, Charge, Keyed, Met, NewVerification, Progress, Undone};
 
@@ -21,22 +21,22 @@ fn demo() -> ClientId {
 }
 
 async fn digest(app: &App, of: &str) -> Digest {
-    let secret = app.secrets.get(START).await.unwrap();
+    let secret = app.key_set_reader.get(START).await.unwrap();
     secret.body_digest(&demo(), &[of.as_bytes()])
 }
 
 /// One recipient of the demo client, and the verifications that begin for it.
-struct Scene {
+struct Fixture {
     app: App,
     client: ClientId,
     recipient: Digest,
     limits: Limits,
     code: Digest,
-    seed: Seed,
+    seed: CodeSeed,
     id: RequestId,
 }
 
-impl Scene {
+impl Fixture {
     async fn set(windows: &[(u16, u32)]) -> Self {
         let app = App::start().await;
         app.set_balance("demo", 100).await;
@@ -52,7 +52,7 @@ impl Scene {
                 ..Limits::default()
             },
             code: digest(&app, "code").await,
-            seed: Seed::random().unwrap(),
+            seed: CodeSeed::random().unwrap(),
             id: RequestId::random().unwrap(),
             app,
         }
@@ -169,50 +169,56 @@ async fn unlocking_somebody_unknown_stores_nothing() {
 
 #[tokio::test]
 async fn a_begin_takes_all_or_nothing_and_an_undo_gives_all_back() {
-    let scene = Scene::set(&[(1, 30)]).await;
+    let fixture = Fixture::set(&[(1, 30)]).await;
     let (first, second) = (call(), call());
-    assert!(matches!(scene.begin(&first, START).await, Begun::Begun));
-    assert_eq!(scene.charged().await, (vec![START], Some(98)));
+    assert!(matches!(fixture.begin(&first, START).await, Begun::Begun));
+    assert_eq!(fixture.charged().await, (vec![START], Some(98)));
     // Its own write, met again.
-    assert!(matches!(scene.begin(&first, START).await, Begun::Begun));
-    assert!(matches!(scene.begin(&second, START).await, Begun::Met(_)));
-    assert_eq!(scene.charged().await, (vec![START], Some(98)));
+    assert!(matches!(fixture.begin(&first, START).await, Begun::Begun));
+    assert!(matches!(fixture.begin(&second, START).await, Begun::Met(_)));
+    assert_eq!(fixture.charged().await, (vec![START], Some(98)));
 
-    assert_eq!(scene.undo(&second, START, false).await, Undone::TakenOver);
+    assert_eq!(fixture.undo(&second, START, false).await, Undone::TakenOver);
     for _ in 0..2 {
-        assert_eq!(scene.undo(&first, START, false).await, Undone::Undone);
-        assert_eq!(scene.charged().await, (vec![], Some(100)), "once");
+        assert_eq!(fixture.undo(&first, START, false).await, Undone::Undone);
+        assert_eq!(fixture.charged().await, (vec![], Some(100)), "once");
     }
-    let met = scene.met().await;
+    let met = fixture.met().await;
     assert_eq!(met.progress(), Progress::Undone);
-    assert!(!met.has_code(scene.code), "its digest is gone");
-    let begun = scene.begin_over(&second, START, &met).await;
+    assert!(!met.has_code(fixture.code), "its digest is gone");
+    let begun = fixture.begin_over(&second, START, &met).await;
     assert!(matches!(begun, Begun::Begun));
-    let late = scene.begin_over(&call(), START.plus(MINUTE), &met).await;
+    let late = fixture.begin_over(&call(), START.plus(MINUTE), &met).await;
     assert!(matches!(late, Begun::Met(_)), "it is begun over once");
 }
 
 #[tokio::test]
 async fn a_send_is_undone_though_others_came_before_it_or_it_is_gone() {
-    let mut scene = Scene::set(&[(5, 600)]).await;
+    let mut fixture = Fixture::set(&[(5, 600)]).await;
     let calls = [call(), call(), call()];
     let times = [START, START.plus(MINUTE), START.plus(2 * MINUTE)];
     let mut ids = Vec::new();
     for (call, at) in calls.iter().zip(times) {
-        scene.id = RequestId::random().unwrap();
-        ids.push(scene.id);
-        assert!(matches!(scene.begin(call, at).await, Begun::Begun));
+        fixture.id = RequestId::random().unwrap();
+        ids.push(fixture.id);
+        assert!(matches!(fixture.begin(call, at).await, Begun::Begun));
     }
-    scene.id = ids[0];
-    assert_eq!(scene.undo(&calls[0], times[0], false).await, Undone::Undone);
-    let (sends, left) = scene.charged().await;
+    fixture.id = ids[0];
+    assert_eq!(
+        fixture.undo(&calls[0], times[0], false).await,
+        Undone::Undone
+    );
+    let (sends, left) = fixture.charged().await;
     assert_eq!((sends, left), (vec![times[2], times[1]], Some(96)));
 
-    assert!(scene.app.unlock(scene.recipient).await);
-    scene.id = ids[1];
-    assert_eq!(scene.undo(&calls[1], times[1], false).await, Undone::Undone);
+    assert!(fixture.app.unlock(fixture.recipient).await);
+    fixture.id = ids[1];
     assert_eq!(
-        scene.charged().await,
+        fixture.undo(&calls[1], times[1], false).await,
+        Undone::Undone
+    );
+    assert_eq!(
+        fixture.charged().await,
         (vec![], Some(98)),
         "the operator's word"
     );
@@ -220,45 +226,45 @@ async fn a_send_is_undone_though_others_came_before_it_or_it_is_gone() {
 
 #[tokio::test]
 async fn a_begin_that_arrives_after_its_undo_takes_nothing() {
-    let mut scene = Scene::set(&[(1, 30)]).await;
+    let mut fixture = Fixture::set(&[(1, 30)]).await;
     let dead = call();
-    assert_eq!(scene.undo(&dead, START, true).await, Undone::Undone);
-    let late = scene.begin(&dead, START).await;
+    assert_eq!(fixture.undo(&dead, START, true).await, Undone::Undone);
+    let late = fixture.begin(&dead, START).await;
     assert!(matches!(late, Begun::Met(_)), "{late:?}");
-    assert_eq!(scene.charged().await, (vec![], Some(100)));
+    assert_eq!(fixture.charged().await, (vec![], Some(100)));
     // Whoever comes next begins over it, and the late one meets that.
-    let (next, seed) = (call(), scene.seed);
-    scene.seed = Seed::random().unwrap();
-    let begun = scene.begin_over(&next, START, &scene.met().await).await;
+    let (next, seed) = (call(), fixture.seed);
+    fixture.seed = CodeSeed::random().unwrap();
+    let begun = fixture.begin_over(&next, START, &fixture.met().await).await;
     assert!(matches!(begun, Begun::Begun));
-    scene.seed = seed;
-    assert_eq!(scene.undo(&dead, START, true).await, Undone::Undone);
-    assert_eq!(scene.charged().await, (vec![START], Some(98)));
-    assert_eq!(scene.met().await.progress(), Progress::Stored);
+    fixture.seed = seed;
+    assert_eq!(fixture.undo(&dead, START, true).await, Undone::Undone);
+    assert_eq!(fixture.charged().await, (vec![START], Some(98)));
+    assert_eq!(fixture.met().await.progress(), Progress::Stored);
 }
 
 #[tokio::test]
 async fn of_two_calls_that_take_over_a_request_one_does() {
-    let scene = Scene::set(&[(1, 30)]).await;
+    let fixture = Fixture::set(&[(1, 30)]).await;
     let [dead, first, second] = [call(), call(), call()];
-    scene.begin(&dead, START).await;
-    let met = scene.met().await;
+    fixture.begin(&dead, START).await;
+    let met = fixture.met().await;
     let later = START.plus(MINUTE);
     for (call, taken) in [(&first, true), (&second, false), (&first, true)] {
-        let outcome = scene.take_over(call, later, &met).await;
+        let outcome = fixture.take_over(call, later, &met).await;
         assert_eq!(matches!(outcome, Begun::Begun), taken, "{outcome:?}");
     }
-    let (sends, left) = scene.charged().await;
+    let (sends, left) = fixture.charged().await;
     assert_eq!(sends, [later, START], "a send is entered when it is made");
     assert_eq!(left, Some(98), "and paid once");
-    assert_eq!(scene.met().await.at(), later);
-    assert_eq!(scene.met().await.expires_at(), later.plus(5 * MINUTE));
+    assert_eq!(fixture.met().await.at(), later);
+    assert_eq!(fixture.met().await.expires_at(), later.plus(5 * MINUTE));
     for may_land in [false, true] {
-        let undone = scene.undo(&dead, START, may_land).await;
+        let undone = fixture.undo(&dead, START, may_land).await;
         assert_eq!(undone, Undone::TakenOver, "its seed is another call's");
     }
-    let outcome = scene
-        .take_over(&second, later.plus(MINUTE / 4), &scene.met().await)
+    let outcome = fixture
+        .take_over(&second, later.plus(MINUTE / 4), &fixture.met().await)
         .await;
     let Begun::Limited { until } = outcome else {
         panic!("{outcome:?}")
@@ -268,25 +274,25 @@ async fn of_two_calls_that_take_over_a_request_one_does() {
 
 #[tokio::test]
 async fn a_mark_is_of_the_seed_whose_code_was_sent_whoever_has_the_lease() {
-    let scene = Scene::set(&[(1, 30)]).await;
+    let fixture = Fixture::set(&[(1, 30)]).await;
     let [dead, next] = [call(), call()];
-    scene.begin(&dead, START).await;
-    let table = scene.app.table();
-    let other = Seed::random().unwrap();
-    table.mark_sent(scene.id, other, "other").await.unwrap();
-    assert_eq!(scene.met().await.progress(), Progress::Stored);
-    let taken = scene
-        .take_over(&next, START.plus(MINUTE), &scene.met().await)
+    fixture.begin(&dead, START).await;
+    let table = fixture.app.table();
+    let other = CodeSeed::random().unwrap();
+    table.mark_sent(fixture.id, other, "other").await.unwrap();
+    assert_eq!(fixture.met().await.progress(), Progress::Stored);
+    let taken = fixture
+        .take_over(&next, START.plus(MINUTE), &fixture.met().await)
         .await;
     assert!(matches!(taken, Begun::Begun));
     table
-        .mark_sent(scene.id, scene.seed, "message")
+        .mark_sent(fixture.id, fixture.seed, "message")
         .await
         .unwrap();
-    assert_eq!(scene.met().await.progress(), Progress::Accepted);
-    assert_eq!(scene.undo(&next, START, false).await, Undone::TakenOver);
+    assert_eq!(fixture.met().await.progress(), Progress::Accepted);
+    assert_eq!(fixture.undo(&next, START, false).await, Undone::TakenOver);
     assert_eq!(
-        scene.met().await.progress(),
+        fixture.met().await.progress(),
         Progress::Accepted,
         "what was sent stays"
     );

@@ -18,13 +18,13 @@ use twofa::aws::error::AwsError;
 use twofa::clock::Timestamp;
 use twofa::domain::digest::Digest;
 use twofa::domain::ids::{CallId, ClientId, RequestId};
-use twofa::domain::key_set::{GuessDigests, Secret, Seed};
+use twofa::domain::key_set::{CodeSeed, GuessDigests, KeySet};
 use twofa::domain::limits::{Limits, Window};
 use twofa::store::{
-    self, Begun, Call, Cap, Change, Charge, Keyed, NewVerification, Progress, Taken, Undone,
+    self, Begun, Call, Cap, CapOutcome, Change, Charge, Keyed, NewVerification, Progress, Undone,
     Verdict, Verifications,
 };
-use twofa_local::cloud::{self, VERIFICATIONS_TABLE};
+use twofa_local::services::{self, VERIFICATIONS_TABLE};
 use twofa_model::calls::{self, GuessCall, GuessStep, RequestCall, Step};
 use twofa_model::tables::{
     Begin, GUESS_IDS, Met, Reply, SendState, State, Tables, VERIFICATIONS, Verification, Write,
@@ -62,8 +62,8 @@ async fn the_store_does_what_the_model_says() {
     let app = App::start().await;
     let services = Services {
         table: app.table(),
-        dynamodb: twofa::aws::dynamodb(&cloud::sdk_config(app.dynamodb.address)),
-        secret: app.secrets.get(START).await.unwrap(),
+        dynamodb: twofa::aws::dynamodb(&services::sdk_config(app.dynamodb.address)),
+        secret: app.key_set_reader.get(START).await.unwrap(),
     };
     let mut lanes = JoinSet::new();
     for lane in 0..LANES {
@@ -154,7 +154,7 @@ async fn replay(services: &Services, seed: u64) {
 struct Services {
     table: Verifications,
     dynamodb: Client,
-    secret: Arc<Secret>,
+    secret: Arc<KeySet>,
 }
 
 /// One trace's client, recipient and calls.
@@ -181,7 +181,7 @@ struct Replay<'a> {
 /// A call of `request`.
 struct Request {
     call: Call,
-    seed: Seed,
+    seed: CodeSeed,
     /// Its start, and the code that its seed gives.
     start: Option<(u8, u8)>,
 }
@@ -229,7 +229,7 @@ impl<'a> Replay<'a> {
         let digest = |of: &str| services.secret.body_digest(&client, &[of.as_bytes()]);
         let request = |_| Request {
             call: Call::new().unwrap(),
-            seed: Seed::random().unwrap(),
+            seed: CodeSeed::random().unwrap(),
             start: None,
         };
         Self {
@@ -364,8 +364,8 @@ impl<'a> Replay<'a> {
             Write::Undo { call, .. } => self.undo(call, None, false).await?,
             Write::Tombstone { begin } => self.undo(begin.call, self.over(begin), true).await?,
             Write::AddToCap => match self.table.take(self.cap(), 1, at(now)).await? {
-                Taken::Taken => Outcome::Done,
-                Taken::Refused { .. } => Outcome::Limited,
+                CapOutcome::Counted => Outcome::Done,
+                CapOutcome::Reached { .. } => Outcome::Limited,
             },
             Write::SubtractFromCap => {
                 self.table.release(self.cap(), 1, at(now)).await?;

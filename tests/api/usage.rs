@@ -7,10 +7,10 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use twofa::domain::client::{Countries, Profile};
 use twofa::domain::ids::{ClientId, RequestId};
 use twofa::domain::limits::Limits;
-use twofa::store::{Cap, Taken};
+use twofa::store::{Cap, CapOutcome};
 
+use crate::fault_proxy::NetworkFault;
 use crate::harness::{App, DAY, NUMBER, START};
-use crate::wire::Fate;
 
 fn shop() -> ClientId {
     ClientId::parse("shop").unwrap()
@@ -81,14 +81,19 @@ async fn the_counts_of_a_client_are_spread_over_sixteen_items() {
 #[tokio::test]
 async fn a_cap_whose_answer_is_lost_counts_one_too_many_and_never_too_few() {
     let app = App::start().await;
-    let table = app.fresh_powers().verifications;
+    let table = app.fresh_state().verifications;
     let client = shop();
     let cap = Cap::per_day(&client, 10);
     let id = format!("CAP#shop#86400#{DAY}");
-    app.dynamodb.lose("UpdateItem CAP", [Fate::LostAfter]);
-    assert_eq!(table.take(cap, 1, START).await.unwrap(), Taken::Taken);
+    app.dynamodb
+        .inject("UpdateItem CAP", [NetworkFault::LostAfter]);
+    assert_eq!(
+        table.take(cap, 1, START).await.unwrap(),
+        CapOutcome::Counted
+    );
     assert_eq!(counted(&app, &id).await, 2);
-    app.dynamodb.lose("UpdateItem CAP", [Fate::LostAfter]);
+    app.dynamodb
+        .inject("UpdateItem CAP", [NetworkFault::LostAfter]);
     table.release(cap, 1, START).await.unwrap_err();
     assert_eq!(counted(&app, &id).await, 1, "a release is not repeated");
 }
@@ -110,8 +115,9 @@ async fn a_cap_that_is_set_during_the_day_counts_the_day() {
     app.add(profile(Some(6))).await;
     app.advance(Duration::from_secs(30));
     // Twice, as by two operators, and after an answer that was lost.
-    let table = app.fresh_powers().verifications;
-    app.dynamodb.lose("UpdateItem CAP", [Fate::LostAfter]);
+    let table = app.fresh_state().verifications;
+    app.dynamodb
+        .inject("UpdateItem CAP", [NetworkFault::LostAfter]);
     table.carry_over(&shop(), START).await.unwrap();
     table.carry_over(&shop(), START).await.unwrap();
     assert_eq!(counted(&app, &format!("CAP#shop#86400#{DAY}")).await, 5);

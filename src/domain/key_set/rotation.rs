@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::clock::Timestamp;
 use crate::entropy::{self, EntropyError};
 
-use super::{Key, Secret};
+use super::{Key, KeySet};
 
 /// How long a rotation must be past before the next: a function works with what it read up to an hour
 /// ago, and a code lives for minutes, so each knows the pepper of the other with hours to spare.
@@ -32,7 +32,7 @@ pub enum RotateError {
     Entropy(#[from] EntropyError),
 }
 
-impl Secret {
+impl KeySet {
     /// The secret after a rotation at `now`, as it is stored: previous ← current ← next ← new. The
     /// recipient key stays, since limits must not forget.
     ///
@@ -99,8 +99,8 @@ mod tests {
     fn a_rotation_shifts_the_window_and_keeps_the_recipient_key() {
         let at = Timestamp::from_millis(1_000);
         let seeded = format!(r#"{{"seed":"{}"}}"#, "s".repeat(64));
-        for before in [window(2, 1, 0), Secret::parse(&seeded).unwrap()] {
-            let after = Secret::parse(before.rotated(at).unwrap().expose_secret()).unwrap();
+        for before in [window(2, 1, 0), KeySet::parse(&seeded).unwrap()] {
+            let after = KeySet::parse(before.rotated(at).unwrap().expose_secret()).unwrap();
             assert!(after.follows(&before) && !before.follows(&after));
             assert_ne!(after.next.encode(), before.next.encode());
             let number = PhoneNumber::parse("+447400123456").unwrap();
@@ -115,7 +115,7 @@ mod tests {
     fn a_day_lies_between_two_rotations() {
         let at = Timestamp::from_millis(1_000);
         let once = window(2, 1, 0).rotated(at).unwrap();
-        let once = Secret::parse(once.expose_secret()).unwrap();
+        let once = KeySet::parse(once.expose_secret()).unwrap();
         let day = at.plus(ROTATE_AFTER);
         let early = Timestamp::from_millis(day.as_millis() - 1);
         let refused = once.rotated(early);

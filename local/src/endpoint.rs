@@ -14,33 +14,37 @@ use twofa::domain::message::Sms;
 use twofa::domain::phone::PhoneNumber;
 use uuid::Uuid;
 
-use crate::inbox::{Fault, Inbox};
-use crate::vault::Vault;
+use crate::inbox::{Inbox, InjectedError};
+use crate::secrets_manager::SecretsManager;
 
 /// The most characters that SNS takes as one message.
 const MAX_MESSAGE: usize = 1_600;
 
 /// What the two services know.
 #[derive(Clone)]
-pub struct Services {
+pub struct EndpointState {
     /// Where published messages go.
     pub inbox: Inbox,
     /// The one secret.
-    pub vault: Vault,
+    pub secrets_manager: SecretsManager,
 }
 
 /// The endpoint: Secrets Manager where a call has its target header, else SNS.
-pub fn endpoint(services: Services) -> Router {
+pub fn endpoint(services: EndpointState) -> Router {
     Router::new()
         .route("/", post(dispatch))
         .with_state(services)
 }
 
-async fn dispatch(State(services): State<Services>, headers: HeaderMap, body: Bytes) -> Response {
+async fn dispatch(
+    State(services): State<EndpointState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     if let Some(target) = headers.get("x-amz-target") {
         let target = String::from_utf8_lossy(target.as_bytes());
         let operation = target.strip_prefix("secretsmanager.").unwrap_or_default();
-        return services.vault.answer(operation, &body);
+        return services.secrets_manager.answer(operation, &body);
     }
     let fields: BTreeMap<String, String> = form_urlencoded::parse(&body).into_owned().collect();
     let action = fields.get("Action").map(String::as_str).unwrap_or_default();
@@ -83,19 +87,19 @@ fn look_up(action: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// `Publish` in the AWS query protocol: the message's id, or SNS's refusal.
-fn publish(inbox: &Inbox, fields: &BTreeMap<String, String>) -> Result<String, Refusal> {
+fn publish(inbox: &Inbox, fields: &BTreeMap<String, String>) -> Result<String, SnsError> {
     let field = |name: &str| fields.get(name).map(String::as_str).unwrap_or_default();
     if field("Action") != "Publish" {
-        return Err(Refusal::new("InvalidAction", "it is not answered here"));
+        return Err(SnsError::new("InvalidAction", "it is not answered here"));
     }
-    let always = Fault::of_number(field("PhoneNumber"));
+    let always = InjectedError::of_number(field("PhoneNumber"));
     if let Some(fault) = inbox.next_fault().or(always) {
         return Err(fault.into());
     }
     let number = PhoneNumber::parse(field("PhoneNumber"))
         .ok()
         .filter(|number| number.expose() == field("PhoneNumber"))
-        .ok_or(Refusal::new(
+        .ok_or(SnsError::new(
             "InvalidParameter",
             "PhoneNumber must be a number in E.164 form",
         ))?;
@@ -103,19 +107,19 @@ fn publish(inbox: &Inbox, fields: &BTreeMap<String, String>) -> Result<String, R
     check_sender(&attributes)?;
     let text = field("Message");
     if text.is_empty() || text.chars().count() > MAX_MESSAGE {
-        return Err(Refusal::new(
+        return Err(SnsError::new(
             "InvalidParameter",
             "Message must have 1 to 1,600 characters",
         ));
     }
     let sms = Sms::compose(text.to_owned())
-        .map_err(|_| Refusal::new("InvalidParameter", "Message takes too many parts"))?;
+        .map_err(|_| SnsError::new("InvalidParameter", "Message takes too many parts"))?;
     Ok(inbox.take(number.expose(), &sms, attributes))
 }
 
 /// Refuses the senders that SNS does. See
 /// <https://docs.aws.amazon.com/sns/latest/dg/sms_publish-to-phone.html>.
-fn check_sender(attributes: &BTreeMap<String, String>) -> Result<(), Refusal> {
+fn check_sender(attributes: &BTreeMap<String, String>) -> Result<(), SnsError> {
     let fits = |name: &str, fits: fn(&str) -> bool| attributes.get(name).is_none_or(|s| fits(s));
     let is_id = |id: &str| {
         (3..=11).contains(&id.len())
@@ -123,7 +127,7 @@ fn check_sender(attributes: &BTreeMap<String, String>) -> Result<(), Refusal> {
             && id.bytes().any(|byte| byte.is_ascii_alphabetic())
     };
     if !fits("AWS.SNS.SMS.SenderID", is_id) {
-        return Err(Refusal::new(
+        return Err(SnsError::new(
             "InvalidParameter",
             "AWS.SNS.SMS.SenderID must have 3 to 11 letters and digits, at least one of them a letter",
         ));
@@ -133,7 +137,7 @@ fn check_sender(attributes: &BTreeMap<String, String>) -> Result<(), Refusal> {
         (5..=14).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
     };
     if !fits("AWS.MM.SMS.OriginationNumber", is_number) {
-        return Err(Refusal::new(
+        return Err(SnsError::new(
             "InvalidParameter",
             "AWS.MM.SMS.OriginationNumber must have 5 to 14 digits",
         ));
@@ -172,13 +176,13 @@ fn xml(status: StatusCode, body: &str) -> Response {
 
 /// An error as SNS answers it.
 #[derive(Clone, Copy)]
-struct Refusal {
+struct SnsError {
     status: StatusCode,
     code: &'static str,
     message: &'static str,
 }
 
-impl Refusal {
+impl SnsError {
     const fn new(code: &'static str, message: &'static str) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
@@ -189,26 +193,26 @@ impl Refusal {
 }
 
 /// Codes and statuses are those of SNS's API reference: the errors of `Publish` and the common ones.
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
+impl From<InjectedError> for SnsError {
+    fn from(fault: InjectedError) -> Self {
         let (status, code, message) = match fault {
-            Fault::OptedOut => (
+            InjectedError::OptedOut => (
                 StatusCode::BAD_REQUEST,
                 "OptedOut",
                 "the phone number is opted out",
             ),
-            Fault::InvalidParameter => (
+            InjectedError::InvalidParameter => (
                 StatusCode::BAD_REQUEST,
                 "InvalidParameter",
                 "a parameter is not valid",
             ),
-            Fault::AuthorizationError => (
+            InjectedError::AuthorizationError => (
                 StatusCode::FORBIDDEN,
                 "AuthorizationError",
                 "no right to publish",
             ),
-            Fault::Throttled => (StatusCode::BAD_REQUEST, "Throttling", "Rate exceeded"),
-            Fault::InternalError => (
+            InjectedError::Throttled => (StatusCode::BAD_REQUEST, "Throttling", "Rate exceeded"),
+            InjectedError::InternalError => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "InternalError",
                 "SNS failed",
@@ -222,7 +226,7 @@ impl From<Fault> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for SnsError {
     fn into_response(self) -> Response {
         let Self {
             status,

@@ -15,20 +15,20 @@ use serde_json::json;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use twofa::aws::{Account, Roots};
+use twofa::aws::{AwsSettings, Roots};
 use twofa::clock::Clock;
-use twofa::domain::key_set::{MalformedSecret, Secret};
+use twofa::domain::key_set::{KeySet, MalformedKeySet};
 use twofa::entropy::{self, EntropyError};
-use twofa::http::{Names, RequestPowers, SourceAddress, ValidatePowers, all_endpoints};
-use twofa::request::StackLimits;
+use twofa::http::{SourceAddress, all_endpoints};
+use twofa::state::{Names, RequestState, StackLimits, ValidateState};
 
-use crate::aws::Services;
 use crate::demo::{self, DemoError};
-use crate::engine::{Engine, EngineError};
+use crate::dynamodb::{Engine, EngineError};
+use crate::endpoint::EndpointState;
 use crate::guard::Guard;
 use crate::inbox::Inbox;
-use crate::vault::{self, Vault};
-use crate::{aws, page};
+use crate::secrets_manager::{self, SecretsManager};
+use crate::{endpoint, page};
 
 /// The tables' names on the laptop: their logical ids in `template.yaml`.
 pub const DIRECTORY_TABLE: &str = "DirectoryTable";
@@ -68,18 +68,18 @@ pub struct Backends {
     /// The messages that were sent.
     pub inbox: Inbox,
     /// The one secret.
-    pub vault: Vault,
+    pub secrets_manager: SecretsManager,
     tasks: JoinSet<()>,
 }
 
-/// A running cloud; it stops when it is dropped.
-pub struct Cloud {
+/// The running services; they stop when they are dropped.
+pub struct Services {
     /// Where everything listens, with the ports as they are.
     pub addresses: Addresses,
     tasks: JoinSet<()>,
 }
 
-/// The cloud could not be started.
+/// The services could not be started.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// An address cannot be listened on, most often because its port is taken.
@@ -100,14 +100,14 @@ pub enum StartError {
     Demo(#[from] DemoError),
     /// The laptop's secret could not be read or made.
     #[error("the laptop's secret could not be read or made")]
-    Secret(#[from] io::Error),
+    KeySet(#[from] io::Error),
     /// What is kept as the laptop's secret is none.
     #[error("the laptop's secret is damaged; remove {} to have a new one made", path.display())]
-    MalformedSecret {
+    MalformedKeySet {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: MalformedSecret,
+        source: MalformedKeySet,
     },
     /// A service ended by itself.
     #[error("one of the services stopped; the log tells why")]
@@ -130,30 +130,36 @@ impl Backends {
     ) -> Result<Self, StartError> {
         let (dynamodb, dynamodb_listener) = listen(dynamodb, "--dynamodb-port").await?;
         let (sns, sns_listener) = listen(sns, "--sns-port").await?;
-        let (engine, vault) = match storage {
-            Storage::Memory => (Engine::in_memory()?, Vault::new(new_secret()?, None)),
+        let (engine, secrets_manager) = match storage {
+            Storage::Memory => (
+                Engine::in_memory()?,
+                SecretsManager::new(new_secret()?, None),
+            ),
             Storage::Folder(folder) => (Engine::in_folder(folder)?, kept_secret(folder)?),
         };
         let inbox = Inbox::default();
-        let services = Services {
+        let services = EndpointState {
             inbox: inbox.clone(),
-            vault: vault.clone(),
+            secrets_manager: secrets_manager.clone(),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(engine.clone().serve(dynamodb_listener, guard.clone()));
-        tasks.spawn(serve(sns_listener, guard.before(aws::endpoint(services))));
+        tasks.spawn(serve(
+            sns_listener,
+            guard.before(endpoint::endpoint(services)),
+        ));
         Ok(Self {
             dynamodb,
             sns,
             engine,
             inbox,
-            vault,
+            secrets_manager,
             tasks,
         })
     }
 }
 
-impl Cloud {
+impl Services {
     /// Starts everything and writes the demo client.
     ///
     /// # Errors
@@ -166,10 +172,10 @@ impl Cloud {
     ) -> Result<Self, StartError> {
         let (api, listener) = listen(addresses.api, "--port").await?;
         let backends = Backends::start(addresses.dynamodb, addresses.sns, storage, guard).await?;
-        let powers = powers(backends.dynamodb, backends.sns, clock);
-        demo::seed(&powers.directory).await?;
+        let state = state(backends.dynamodb, backends.sns, clock);
+        demo::seed(&state.directory).await?;
         let mut tasks = backends.tasks;
-        tasks.spawn(serve(listener, guard.before(app(powers, backends.inbox))));
+        tasks.spawn(serve(listener, guard.before(app(state, backends.inbox))));
         Ok(Self {
             addresses: Addresses {
                 api,
@@ -187,37 +193,37 @@ impl Cloud {
 }
 
 /// The API, and what only the laptop has beside it.
-pub fn app(powers: RequestPowers, inbox: Inbox) -> Router {
-    page::routes(inbox, powers.clock.clone()).merge(all_endpoints(powers))
+pub fn app(state: RequestState, inbox: Inbox) -> Router {
+    page::routes(inbox, state.clock.clone()).merge(all_endpoints(state))
 }
 
-/// The powers of all endpoints, through the real SDK, at these addresses: like a stack that allows test
+/// The state of all endpoints, through the real SDK, at these addresses: like a stack that allows test
 /// numbers and has no cap.
 #[must_use]
-pub fn powers(dynamodb: SocketAddr, sns: SocketAddr, clock: Clock) -> RequestPowers {
+pub fn state(dynamodb: SocketAddr, sns: SocketAddr, clock: Clock) -> RequestState {
     let stack = StackLimits {
         daily_part_cap: None,
         allow_test_numbers: true,
     };
     let dynamodb = twofa::aws::dynamodb(&sdk_config(dynamodb));
-    powers_through(dynamodb, &sdk_config(sns), stack, clock)
+    state_through(dynamodb, &sdk_config(sns), stack, clock)
 }
 
-/// The powers of all endpoints through this client of DynamoDB and this SDK.
+/// The state of all endpoints through this client of DynamoDB and this SDK.
 #[must_use]
-pub fn powers_through(
+pub fn state_through(
     dynamodb: aws_sdk_dynamodb::Client,
     sns: &SdkConfig,
     stack: StackLimits,
     clock: Clock,
-) -> RequestPowers {
+) -> RequestState {
     let names = Names {
         directory_table: DIRECTORY_TABLE,
         verifications_table: VERIFICATIONS_TABLE,
         secret: SECRET,
         metrics_namespace: "Twofa/laptop",
     };
-    ValidatePowers::new(dynamodb, twofa::aws::secrets_manager(sns), names, clock)
+    ValidateState::new(dynamodb, twofa::aws::secrets_manager(sns), names, clock)
         .and_send(twofa::aws::sns(sns), stack)
 }
 
@@ -225,7 +231,7 @@ pub fn powers_through(
 #[must_use]
 pub fn sdk_config(address: SocketAddr) -> SdkConfig {
     let credentials = Credentials::from_keys("laptop", "laptop", None);
-    let account = Account::new("us-east-1", credentials, Roots::amazon());
+    let account = AwsSettings::new("us-east-1", credentials, Roots::amazon());
     account.at(Some(&format!("http://{address}")))
 }
 
@@ -273,19 +279,19 @@ fn new_secret() -> Result<SecretString, EntropyError> {
 
 /// The secret in `folder`, which is made at the first start and readable by its owner alone: codes
 /// outlive a restart.
-fn kept_secret(folder: &Path) -> Result<Vault, StartError> {
+fn kept_secret(folder: &Path) -> Result<SecretsManager, StartError> {
     let path = folder.join("secret.json");
     let kept = match fs::read_to_string(&path) {
         Ok(kept) => SecretString::from(kept),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secret = new_secret()?;
-            vault::keep(&path, &secret)?;
+            secrets_manager::keep(&path, &secret)?;
             secret
         }
         Err(error) => return Err(error.into()),
     };
-    match Secret::parse(kept.expose_secret()) {
-        Ok(_) => Ok(Vault::new(kept, Some(path))),
-        Err(source) => Err(StartError::MalformedSecret { path, source }),
+    match KeySet::parse(kept.expose_secret()) {
+        Ok(_) => Ok(SecretsManager::new(kept, Some(path))),
+        Err(source) => Err(StartError::MalformedKeySet { path, source }),
     }
 }

@@ -17,7 +17,7 @@ const LOOKS: u32 = 3;
 
 /// A clock of waits; clones share one.
 #[derive(Clone, Debug)]
-pub struct Waits(Option<Arc<Mutex<State>>>);
+pub struct SimTime(Option<Arc<Mutex<State>>>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -31,9 +31,9 @@ struct State {
 }
 
 /// A call on its way.
-pub struct Busy(Waits);
+pub struct Busy(SimTime);
 
-impl Waits {
+impl SimTime {
     /// On the clock of the machine.
     pub fn real() -> Self {
         Self(None)
@@ -94,7 +94,7 @@ impl Drop for Busy {
     }
 }
 
-impl AsyncSleep for Waits {
+impl AsyncSleep for SimTime {
     fn sleep(&self, duration: Duration) -> Sleep {
         if self.0.is_none() {
             return Sleep::new(tokio::time::sleep(duration));

@@ -17,14 +17,14 @@ use http::Uri;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 use twofa::aws::error::AwsError;
-use twofa::aws::key_set_reader::Secrets;
+use twofa::aws::key_set_reader::KeySetReader;
 use twofa::aws::{Roots, http_client};
 use twofa::clock::{Clock, Timestamp};
 use twofa::domain::ids::{ClientId, Version};
-use twofa::domain::key_set::Secret;
+use twofa::domain::key_set::KeySet;
 use twofa::store::{Change, ChangeError, Changes, Directory, Record, Verifications};
 
-use crate::error::{Error, PlaceError};
+use crate::error::{Error, TargetError};
 
 /// The tables' and the secret's names on the laptop: their logical ids in `template.yaml`.
 const LAPTOP: [&str; 3] = ["DirectoryTable", "VerificationsTable", "Secret"];
@@ -38,7 +38,7 @@ const ATTEMPTS: u32 = 7;
 /// Where to work.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where (one of --local, --stack, --directory-table)")]
-pub(crate) struct PlaceOptions {
+pub(crate) struct TargetOptions {
     /// Work on this machine's `cargo run`; nothing is sent to AWS
     #[arg(long, global = true, env = "TWOFA_LOCAL", value_parser = BoolishValueParser::new())]
     local: bool,
@@ -82,12 +82,12 @@ pub(crate) struct PlaceOptions {
 
 /// What the commands work on.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Target {
     /// Clients and templates.
     pub(crate) directory: Directory,
     changes: Changes,
     verifications: Option<(Verifications, String)>,
-    secrets: Option<Secrets>,
+    secrets: Option<KeySetReader>,
     /// Who messages come from where a new template does not say.
     pub(crate) default_sender: Option<String>,
     sts: aws_sdk_sts::Client,
@@ -113,7 +113,7 @@ struct Names {
     alarm_topic: Option<String>,
 }
 
-impl PlaceOptions {
+impl TargetOptions {
     /// Forgets what the environment says of the place where an argument says another one, and what it says
     /// of the laptop where the place is none.
     pub(crate) fn prefer_arguments(&mut self, matches: &ArgMatches) {
@@ -141,16 +141,16 @@ impl PlaceOptions {
     }
 
     /// Finds the place; on the laptop without a call.
-    pub(crate) async fn open(&self) -> Result<Place, PlaceError> {
+    pub(crate) async fn open(&self) -> Result<Target, TargetError> {
         let chosen = [
             self.local,
             self.stack.is_some(),
             self.directory_table.is_some(),
         ];
         match chosen.into_iter().filter(|chosen| *chosen).count() {
-            0 => return Err(PlaceError::Nowhere),
+            0 => return Err(TargetError::Nowhere),
             1 => {}
-            _ => return Err(PlaceError::Mixed),
+            _ => return Err(TargetError::Mixed),
         }
         self.check_idle()?;
         if self.local {
@@ -166,13 +166,13 @@ impl PlaceOptions {
                 default_sender: None,
                 alarm_topic: None,
             },
-            (None, None) => return Err(PlaceError::Nowhere),
+            (None, None) => return Err(TargetError::Nowhere),
         };
-        Ok(Place::new(&config, &config, &names))
+        Ok(Target::new(&config, &config, &names))
     }
 
     /// Refuses what would be passed over in silence.
-    fn check_idle(&self) -> Result<(), PlaceError> {
+    fn check_idle(&self) -> Result<(), TargetError> {
         let named = self.local || self.stack.is_some();
         let idle = [
             (named, &self.verifications_table, "--verifications-table"),
@@ -184,18 +184,18 @@ impl PlaceOptions {
         ];
         let mut idle = idle.into_iter();
         match idle.find(|(idle, given, _)| *idle && given.is_some()) {
-            Some((_, _, option)) => Err(PlaceError::Idle(option)),
+            Some((_, _, option)) => Err(TargetError::Idle(option)),
             None => Ok(()),
         }
     }
 
-    fn laptop(&self) -> Result<Place, PlaceError> {
+    fn laptop(&self) -> Result<Target, TargetError> {
         let endpoint = |given: &Option<String>, usual: &str, option| {
             let url = given.clone().unwrap_or_else(|| usual.to_owned());
             if is_laptop(&url) {
                 Ok(url)
             } else {
-                Err(PlaceError::Endpoint(option))
+                Err(TargetError::Endpoint(option))
             }
         };
         let dynamodb = endpoint(
@@ -216,7 +216,7 @@ impl PlaceOptions {
             default_sender: None,
             alarm_topic: None,
         };
-        Ok(Place::new(
+        Ok(Target::new(
             &laptop_config(dynamodb),
             &laptop_config(sns),
             &names,
@@ -225,7 +225,7 @@ impl PlaceOptions {
 
     /// The person's own configuration. The credentials are asked for at once, which may take its
     /// time (single sign-on), so that no call has to wait for them.
-    async fn aws(&self) -> Result<SdkConfig, PlaceError> {
+    async fn aws(&self) -> Result<SdkConfig, TargetError> {
         let timeouts = TimeoutConfig::builder().operation_timeout(CALL_TIMEOUT);
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client(Roots::of_system()))
@@ -238,7 +238,7 @@ impl PlaceOptions {
         }
         let config = loader.load().await;
         if config.region().is_none() {
-            return Err(PlaceError::Region);
+            return Err(TargetError::Region);
         }
         let Some(provider) = config.credentials_provider() else {
             return Err(CredentialsError::not_loaded("there is no provider").into());
@@ -281,7 +281,7 @@ fn laptop_config(endpoint: String) -> SdkConfig {
 }
 
 /// The names in the outputs of `stack`.
-async fn outputs(config: &SdkConfig, stack: &str) -> Result<Names, PlaceError> {
+async fn outputs(config: &SdkConfig, stack: &str) -> Result<Names, TargetError> {
     let answer = aws_sdk_cloudformation::Client::new(config)
         .describe_stacks()
         .stack_name(stack)
@@ -289,7 +289,7 @@ async fn outputs(config: &SdkConfig, stack: &str) -> Result<Names, PlaceError> {
         .await
         .map_err(|error| match error.as_service_error() {
             Some(refused) if refused.code() == Some("ValidationError") => {
-                PlaceError::NoStack(stack.to_owned())
+                TargetError::NoStack(stack.to_owned())
             }
             _ => AwsError::new("DescribeStacks", &error).into(),
         })?;
@@ -302,7 +302,7 @@ async fn outputs(config: &SdkConfig, stack: &str) -> Result<Names, PlaceError> {
         found
             .and_then(|output| output.output_value())
             .map(ToOwned::to_owned)
-            .ok_or_else(|| PlaceError::NoOutput {
+            .ok_or_else(|| TargetError::NoOutput {
                 stack: stack.to_owned(),
                 output: name,
             })
@@ -328,9 +328,9 @@ fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
 }
 
 /// What a command misses that works on the other table.
-const NEEDS_VERIFICATIONS: PlaceError = PlaceError::Needs("--verifications-table");
+const NEEDS_VERIFICATIONS: TargetError = TargetError::Needs("--verifications-table");
 
-impl Place {
+impl Target {
     fn new(tables: &SdkConfig, secrets: &SdkConfig, names: &Names) -> Self {
         let dynamodb = dynamodb(tables);
         let verifications = names.verifications.clone();
@@ -350,7 +350,7 @@ impl Place {
             caller: OnceCell::new(),
             secrets: names.secret.as_deref().map(|id| {
                 let client = aws_sdk_secretsmanager::Client::new(secrets);
-                Secrets::new(client, id)
+                KeySetReader::new(client, id)
             }),
             directory: Directory::new(dynamodb, &names.directory),
             default_sender: names.default_sender.clone(),
@@ -358,7 +358,7 @@ impl Place {
     }
 
     /// Recipients, balances and usage.
-    pub(crate) fn verifications(&self) -> Result<&Verifications, PlaceError> {
+    pub(crate) fn verifications(&self) -> Result<&Verifications, TargetError> {
         self.verifications
             .as_ref()
             .map(|(table, _)| table)
@@ -366,7 +366,7 @@ impl Place {
     }
 
     /// The name of the table of recipients, balances and usage.
-    pub(crate) fn verifications_table(&self) -> Result<&str, PlaceError> {
+    pub(crate) fn verifications_table(&self) -> Result<&str, TargetError> {
         let name = self.verifications.as_ref().map(|(_, name)| name.as_str());
         name.ok_or(NEEDS_VERIFICATIONS)
     }
@@ -408,8 +408,8 @@ impl Place {
     }
 
     /// The keys that recipients are digested with.
-    pub(crate) async fn secret(&self, now: Timestamp) -> Result<Arc<Secret>, Error> {
-        let needed = PlaceError::Needs("--secret");
+    pub(crate) async fn secret(&self, now: Timestamp) -> Result<Arc<KeySet>, Error> {
+        let needed = TargetError::Needs("--secret");
         let secrets = self.secrets.as_ref().ok_or(needed)?;
         Ok(secrets.get(now).await?)
     }

@@ -25,7 +25,7 @@ const PREVIOUS: &str = "AWSPREVIOUS";
 
 /// The versions of the one secret, whatever name it is asked for by; clones share them.
 #[derive(Clone)]
-pub struct Vault {
+pub struct SecretsManager {
     versions: Arc<Mutex<Versions>>,
     /// Where the current version is kept, if it is.
     file: Option<Arc<PathBuf>>,
@@ -67,9 +67,9 @@ struct Fields {
 }
 
 /// An error as Secrets Manager names it.
-struct Refusal(&'static str);
+struct ErrorCode(&'static str);
 
-impl Vault {
+impl SecretsManager {
     /// A vault whose secret is `current`, which is kept in `file` when it changes.
     #[must_use]
     pub fn new(current: SecretString, file: Option<PathBuf>) -> Self {
@@ -94,17 +94,17 @@ impl Vault {
     /// Answers `operation` in AWS JSON 1.1.
     pub(crate) fn answer(&self, operation: &str, body: &[u8]) -> Response {
         let answer = serde_json::from_slice(body)
-            .map_err(|_| Refusal("SerializationException"))
+            .map_err(|_| ErrorCode("SerializationException"))
             .and_then(|fields| self.run(operation, fields));
         let (status, body) = match answer {
             Ok(body) => (StatusCode::OK, body),
-            Err(Refusal(code)) => (StatusCode::BAD_REQUEST, json!({ "__type": code })),
+            Err(ErrorCode(code)) => (StatusCode::BAD_REQUEST, json!({ "__type": code })),
         };
         let content_type = [(CONTENT_TYPE, "application/x-amz-json-1.1")];
         (status, content_type, body.to_string()).into_response()
     }
 
-    fn run(&self, operation: &str, fields: Fields) -> Result<Value, Refusal> {
+    fn run(&self, operation: &str, fields: Fields) -> Result<Value, ErrorCode> {
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         let before = versions.stages[CURRENT].clone();
         let secret = fields.secret_id.clone();
@@ -112,7 +112,7 @@ impl Vault {
             "GetSecretValue" => versions.get(&fields)?,
             "PutSecretValue" => versions.put(fields)?,
             "UpdateSecretVersionStage" => versions.move_stage(&fields)?,
-            _ => return Err(Refusal("UnknownOperationException")),
+            _ => return Err(ErrorCode("UnknownOperationException")),
         };
         let current = &versions.stages[CURRENT];
         if let Some(file) = self.file.as_ref().filter(|_| *current != before)
@@ -127,8 +127,8 @@ impl Vault {
 }
 
 impl Versions {
-    fn get(&self, fields: &Fields) -> Result<Value, Refusal> {
-        let missing = Refusal("ResourceNotFoundException");
+    fn get(&self, fields: &Fields) -> Result<Value, ErrorCode> {
+        let missing = ErrorCode("ResourceNotFoundException");
         let stage = match (&fields.version_stage, &fields.version_id) {
             (None, None) => Some(CURRENT),
             (stage, _) => stage.as_deref(),
@@ -148,13 +148,13 @@ impl Versions {
         }))
     }
 
-    fn put(&mut self, fields: Fields) -> Result<Value, Refusal> {
+    fn put(&mut self, fields: Fields) -> Result<Value, ErrorCode> {
         let (Some(id), Some(value)) = (fields.client_request_token, fields.secret_string) else {
-            return Err(Refusal("InvalidParameterException"));
+            return Err(ErrorCode("InvalidParameterException"));
         };
         match self.values.get(&id) {
             Some(known) if known.value.expose_secret() != value.expose_secret() => {
-                return Err(Refusal("ResourceExistsException"));
+                return Err(ErrorCode("ResourceExistsException"));
             }
             Some(_) => {}
             None => {
@@ -168,13 +168,13 @@ impl Versions {
         Ok(json!({ "VersionId": id }))
     }
 
-    fn move_stage(&mut self, fields: &Fields) -> Result<Value, Refusal> {
-        let invalid = Refusal("InvalidParameterException");
+    fn move_stage(&mut self, fields: &Fields) -> Result<Value, ErrorCode> {
+        let invalid = ErrorCode("InvalidParameterException");
         let (Some(stage), Some(to)) = (&fields.version_stage, &fields.move_to_version_id) else {
             return Err(invalid);
         };
         if !self.values.contains_key(to) {
-            return Err(Refusal("ResourceNotFoundException"));
+            return Err(ErrorCode("ResourceNotFoundException"));
         }
         // A stage that is somewhere else must be said to be taken from there.
         let at = self.stages.get(stage).filter(|at| *at != to);

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Notify, watch};
 
-use crate::waits::{Busy, Waits};
+use crate::sim_time::{Busy, SimTime};
 
 /// How late a slow call reaches the service.
 const SLOW: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ const REFUSED_THRICE: Duration = Duration::from_millis(175);
 
 /// What becomes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum NetworkFault {
     /// The connection breaks before the service has heard of it.
     LostBefore,
     /// The service does it, and the connection breaks before the answer.
@@ -58,23 +58,23 @@ pub enum Fate {
 }
 
 /// Each of them.
-pub const FATES: [Fate; 13] = [
-    Fate::Refused,
-    Fate::LostBefore,
-    Fate::LostAfter,
-    Fate::HeldBefore,
-    Fate::HeldAfter,
-    Fate::Throttled,
-    Fate::Fails,
-    Fate::Slow,
-    Fate::Conflicts,
-    Fate::InProgress,
-    Fate::Emptied,
-    Fate::Cut,
-    Fate::Replaced,
+pub const NETWORK_FAULTS: [NetworkFault; 13] = [
+    NetworkFault::Refused,
+    NetworkFault::LostBefore,
+    NetworkFault::LostAfter,
+    NetworkFault::HeldBefore,
+    NetworkFault::HeldAfter,
+    NetworkFault::Throttled,
+    NetworkFault::Fails,
+    NetworkFault::Slow,
+    NetworkFault::Conflicts,
+    NetworkFault::InProgress,
+    NetworkFault::Emptied,
+    NetworkFault::Cut,
+    NetworkFault::Replaced,
 ];
 
-/// How many calls meet a fate.
+/// How many calls meet a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Times {
     /// One.
@@ -89,12 +89,12 @@ pub enum Times {
 
 /// What befalls a service, until it is healed.
 #[derive(Clone, Debug)]
-pub struct Trouble {
+pub struct FaultSchedule {
     /// The operation that it begins with.
     pub operation: String,
     /// How many calls of it are spared before.
     pub spared: usize,
-    pub fate: Fate,
+    pub fault: NetworkFault,
     pub times: Times,
 }
 
@@ -134,31 +134,31 @@ impl Random {
 }
 
 impl Storm {
-    fn fate(&mut self) -> Option<Fate> {
+    fn fault(&mut self) -> Option<NetworkFault> {
         let met = self.random.below(1_000) < self.per_mille;
-        let number = FATES.len() as u64;
-        met.then(|| FATES[usize::try_from(self.random.below(number)).unwrap()])
+        let number = NETWORK_FAULTS.len() as u64;
+        met.then(|| NETWORK_FAULTS[usize::try_from(self.random.below(number)).unwrap()])
     }
 }
 
 /// A proxy in front of one service; clones share one.
 #[derive(Clone)]
-pub struct Wire {
+pub struct FaultProxy {
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
     /// Told when a call is held.
     held: Arc<Notify>,
     /// Whether connections can be opened.
     open: Arc<watch::Sender<bool>>,
-    waits: Waits,
+    time: SimTime,
 }
 
 #[derive(Default)]
 struct State {
     calls: Vec<Call>,
-    fates: VecDeque<(String, Fate)>,
-    trouble: Option<Trouble>,
-    /// How many calls the trouble has met.
+    faults: VecDeque<(String, NetworkFault)>,
+    schedule: Option<FaultSchedule>,
+    /// How many calls the schedule has met.
     met: usize,
     storm: Option<Storm>,
     /// How many slow calls have not reached the service yet.
@@ -172,36 +172,38 @@ struct State {
     dead: usize,
 }
 
-impl Wire {
-    pub fn to(service: SocketAddr, waits: Waits) -> Self {
+impl FaultProxy {
+    pub fn to(service: SocketAddr, time: SimTime) -> Self {
         // While nothing listens, connections are refused, and the port stays ours.
         let port = bind(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let wire = Self {
+        let proxy = Self {
             address: port.local_addr().unwrap(),
             state: Arc::default(),
             held: Arc::default(),
             open: Arc::new(watch::Sender::new(true)),
-            waits,
+            time,
         };
-        let listener = wire.listen();
-        tokio::spawn(wire.clone().serve(port, listener, service));
-        wire
+        let listener = proxy.listen();
+        tokio::spawn(proxy.clone().serve(port, listener, service));
+        proxy
     }
 
     fn listen(&self) -> TcpListener {
         bind(self.address).listen(1_024).unwrap()
     }
 
-    /// Lets the next calls of `operation` meet these fates, one each.
-    pub fn lose(&self, operation: &str, fates: impl IntoIterator<Item = Fate>) {
-        let fates = fates.into_iter().map(|fate| (operation.to_owned(), fate));
-        self.state.lock().unwrap().fates.extend(fates);
+    /// Lets the next calls of `operation` meet these faults, one each.
+    pub fn inject(&self, operation: &str, faults: impl IntoIterator<Item = NetworkFault>) {
+        let faults = faults
+            .into_iter()
+            .map(|fault| (operation.to_owned(), fault));
+        self.state.lock().unwrap().faults.extend(faults);
     }
 
-    /// Brings trouble over the service.
-    pub fn trouble(&self, trouble: Trouble) {
+    /// Lets calls meet a fault as the schedule says.
+    pub fn schedule(&self, schedule: FaultSchedule) {
         let mut state = self.state.lock().unwrap();
-        (state.trouble, state.met) = (Some(trouble), 0);
+        (state.schedule, state.met) = (Some(schedule), 0);
     }
 
     /// Brings a storm over the service.
@@ -209,11 +211,11 @@ impl Wire {
         self.state.lock().unwrap().storm = Some(storm);
     }
 
-    /// Ends all trouble, and waits for the calls that are late.
+    /// Ends every schedule, and waits for the calls that are late.
     pub async fn heal(&self) {
         {
             let mut state = self.state.lock().unwrap();
-            (state.trouble, state.storm) = (None, None);
+            (state.schedule, state.storm) = (None, None);
         }
         self.open.send_replace(true);
         while self.state.lock().unwrap().late > 0 {
@@ -272,7 +274,7 @@ impl Wire {
                     continue;
                 }
             };
-            let (wire, client) = (self.clone(), client.clone());
+            let (proxy, client) = (self.clone(), client.clone());
             let connection = {
                 let mut state = self.state.lock().unwrap();
                 state.connections += 1;
@@ -280,8 +282,8 @@ impl Wire {
             };
             tokio::spawn(async move {
                 let pass = service_fn(|request| {
-                    let is_dead = connection <= wire.state.lock().unwrap().dead;
-                    wire.pass(&client, service, request, is_dead)
+                    let is_dead = connection <= proxy.state.lock().unwrap().dead;
+                    proxy.pass(&client, service, request, is_dead)
                 });
                 // A lost call ends its connection with an error: that is what it is for.
                 let _ = hyper::server::conn::http1::Builder::new()
@@ -298,7 +300,7 @@ impl Wire {
         request: Request<Incoming>,
         is_dead: bool,
     ) -> io::Result<Response<Full<Bytes>>> {
-        let busy = self.waits.busy();
+        let busy = self.time.busy();
         if is_dead {
             return self.hold(busy).await;
         }
@@ -306,30 +308,35 @@ impl Wire {
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let headers = parts.headers;
         let operation = operation(&headers, &body);
-        let fate = self.fate(&operation);
-        match fate {
-            Some(Fate::LostBefore) => return Err(io::ErrorKind::ConnectionReset.into()),
-            Some(Fate::Refused) => {
+        let fault = self.fault(&operation);
+        match fault {
+            Some(NetworkFault::LostBefore) => return Err(io::ErrorKind::ConnectionReset.into()),
+            Some(NetworkFault::Refused) => {
                 self.refuse();
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
-            Some(Fate::HeldBefore) => return self.hold(busy).await,
-            Some(fate @ (Fate::Throttled | Fate::Fails | Fate::Conflicts | Fate::InProgress)) => {
-                return Ok(failure(&headers, &body, fate));
+            Some(NetworkFault::HeldBefore) => return self.hold(busy).await,
+            Some(
+                fault @ (NetworkFault::Throttled
+                | NetworkFault::Fails
+                | NetworkFault::Conflicts
+                | NetworkFault::InProgress),
+            ) => {
+                return Ok(failure(&headers, &body, fault));
             }
-            Some(Fate::Slow) => {
+            Some(NetworkFault::Slow) => {
                 {
                     let mut state = self.state.lock().unwrap();
                     (state.late, state.slowed) = (state.late + 1, state.slowed + 1);
                 }
-                let (wire, client) = (self.clone(), client.clone());
+                let (proxy, client) = (self.clone(), client.clone());
                 let late = tokio::spawn(async move {
-                    let wait = wire.waits.sleep(SLOW);
+                    let wait = proxy.time.sleep(SLOW);
                     drop(busy);
                     wait.await;
-                    let _busy = wire.waits.busy();
-                    let answer = wire.ask(&client, service, headers, &body, operation).await;
-                    wire.state.lock().unwrap().late -= 1;
+                    let _busy = proxy.time.busy();
+                    let answer = proxy.ask(&client, service, headers, &body, operation).await;
+                    proxy.state.lock().unwrap().late -= 1;
                     answer
                 });
                 return late.await.map_err(io::Error::other);
@@ -337,16 +344,16 @@ impl Wire {
             _ => {}
         }
         let answer = self.ask(client, service, headers, &body, operation).await;
-        match fate {
-            Some(Fate::LostAfter) => return Err(io::ErrorKind::ConnectionReset.into()),
-            Some(Fate::HeldAfter) => return self.hold(busy).await,
-            Some(fate @ (Fate::Emptied | Fate::Cut | Fate::Replaced)) => {
+        match fault {
+            Some(NetworkFault::LostAfter) => return Err(io::ErrorKind::ConnectionReset.into()),
+            Some(NetworkFault::HeldAfter) => return self.hold(busy).await,
+            Some(fault @ (NetworkFault::Emptied | NetworkFault::Cut | NetworkFault::Replaced)) => {
                 let whole = answer
                     .into_body()
                     .collect()
                     .await
                     .map_err(io::Error::other)?;
-                return Ok(Response::new(Full::new(spoiled(&whole.to_bytes(), fate))));
+                return Ok(Response::new(Full::new(spoiled(&whole.to_bytes(), fault))));
             }
             _ => {}
         }
@@ -391,9 +398,15 @@ impl Wire {
         std::future::pending().await
     }
 
-    /// Refuses connections for as long as the trouble lasts.
+    /// Refuses connections for as long as the schedule lasts.
     fn refuse(&self) {
-        let times = self.state.lock().unwrap().trouble.as_ref().map(|t| t.times);
+        let times = self
+            .state
+            .lock()
+            .unwrap()
+            .schedule
+            .as_ref()
+            .map(|t| t.times);
         let lasts = match times {
             None | Some(Times::Once) => Some(REFUSED_ONCE),
             Some(Times::Thrice) => Some(REFUSED_THRICE),
@@ -402,7 +415,7 @@ impl Wire {
         if self.open.send_replace(false)
             && let Some(lasts) = lasts
         {
-            let (open, wait) = (Arc::clone(&self.open), self.waits.sleep(lasts));
+            let (open, wait) = (Arc::clone(&self.open), self.time.sleep(lasts));
             tokio::spawn(async move {
                 wait.await;
                 open.send_replace(true);
@@ -410,40 +423,40 @@ impl Wire {
         }
     }
 
-    fn fate(&self, operation: &str) -> Option<Fate> {
+    fn fault(&self, operation: &str) -> Option<NetworkFault> {
         let mut state = self.state.lock().unwrap();
         if state.down {
-            return Some(Fate::LostBefore);
+            return Some(NetworkFault::LostBefore);
         }
         if !*self.open.borrow() {
-            return Some(Fate::LostBefore);
+            return Some(NetworkFault::LostBefore);
         }
-        if let Some(next) = state.fates.iter().position(|(lost, _)| lost == operation) {
-            return state.fates.remove(next).map(|(_, fate)| fate);
+        if let Some(next) = state.faults.iter().position(|(lost, _)| lost == operation) {
+            return state.faults.remove(next).map(|(_, fault)| fault);
         }
         if let Some(storm) = &mut state.storm {
-            return storm.fate();
+            return storm.fault();
         }
         let met = state.met;
-        let trouble = state.trouble.as_mut()?;
-        let same = trouble.operation == operation;
-        if same && trouble.spared > 0 {
-            trouble.spared -= 1;
+        let schedule = state.schedule.as_mut()?;
+        let same = schedule.operation == operation;
+        if same && schedule.spared > 0 {
+            schedule.spared -= 1;
             return None;
         }
-        let fate = trouble.fate;
-        let limit = match trouble.times {
-            Times::Thrice if fate != Fate::Refused => 3,
+        let fault = schedule.fault;
+        let limit = match schedule.times {
+            Times::Thrice if fault != NetworkFault::Refused => 3,
             // Connections are refused for a while, whatever the number.
             Times::Once | Times::Thrice => 1,
             Times::Always | Times::Outage => usize::MAX,
         };
-        let follows = trouble.times == Times::Outage && met > 0;
+        let follows = schedule.times == Times::Outage && met > 0;
         if met == limit || !(same || follows) {
             return None;
         }
         state.met += 1;
-        Some(fate)
+        Some(fault)
     }
 }
 
@@ -455,10 +468,10 @@ fn bind(address: SocketAddr) -> TcpSocket {
 }
 
 /// What is left of a successful answer.
-fn spoiled(whole: &Bytes, fate: Fate) -> Bytes {
-    match fate {
-        Fate::Emptied => Bytes::new(),
-        Fate::Cut => whole.slice(..whole.len() / 4),
+fn spoiled(whole: &Bytes, fault: NetworkFault) -> Bytes {
+    match fault {
+        NetworkFault::Emptied => Bytes::new(),
+        NetworkFault::Cut => whole.slice(..whole.len() / 4),
         _ => Bytes::from_static(b"<!DOCTYPE html><title>Welcome</title>"),
     }
 }
@@ -472,30 +485,35 @@ fn units(capacity: &Value) -> f64 {
 
 /// The answer of this call's service that there are too many calls, that it failed, or that others have
 /// the items.
-fn failure(headers: &http::HeaderMap, request: &[u8], fate: Fate) -> Response<Full<Bytes>> {
+fn failure(
+    headers: &http::HeaderMap,
+    request: &[u8],
+    fault: NetworkFault,
+) -> Response<Full<Bytes>> {
     let target = headers.get("x-amz-target").map(|t| t.to_str().unwrap());
     let operation = target.and_then(|target| target.strip_prefix("DynamoDB_20120810."));
-    let fate = match (operation, fate) {
-        (Some("TransactWriteItems"), fate) | (Some("UpdateItem"), fate @ Fate::Conflicts) => fate,
-        (_, Fate::Fails) => Fate::Fails,
-        _ => Fate::Throttled,
+    let fault = match (operation, fault) {
+        (Some("TransactWriteItems"), fault)
+        | (Some("UpdateItem"), fault @ NetworkFault::Conflicts) => fault,
+        (_, NetworkFault::Fails) => NetworkFault::Fails,
+        _ => NetworkFault::Throttled,
     };
-    let code = match (operation, fate) {
-        (Some("TransactWriteItems"), Fate::Conflicts) => "TransactionCanceledException",
-        (Some(_), Fate::Conflicts) => "TransactionConflictException",
-        (Some(_), Fate::InProgress) => "TransactionInProgressException",
-        (Some(_), Fate::Fails) => "InternalServerError",
+    let code = match (operation, fault) {
+        (Some("TransactWriteItems"), NetworkFault::Conflicts) => "TransactionCanceledException",
+        (Some(_), NetworkFault::Conflicts) => "TransactionConflictException",
+        (Some(_), NetworkFault::InProgress) => "TransactionInProgressException",
+        (Some(_), NetworkFault::Fails) => "InternalServerError",
         (Some(_), _) => "ProvisionedThroughputExceededException",
-        (None, Fate::Fails) if target.is_some() => "InternalServiceError",
+        (None, NetworkFault::Fails) if target.is_some() => "InternalServiceError",
         (None, _) if target.is_some() => "ThrottlingException",
-        (None, Fate::Fails) => "InternalError",
+        (None, NetworkFault::Fails) => "InternalError",
         (None, _) => "Throttling",
     };
     let body = match (operation, target) {
         (Some(_), _) => {
             let code = format!("com.amazonaws.dynamodb.v20120810#{code}");
             let mut body = json!({ "__type": code, "message": "" });
-            if fate == Fate::Conflicts {
+            if fault == NetworkFault::Conflicts {
                 let request: Value = serde_json::from_slice(request).unwrap();
                 let items = request["TransactItems"].as_array().map_or(0, Vec::len);
                 let mut reasons = vec![json!({ "Code": "None" }); items];
@@ -513,7 +531,7 @@ fn failure(headers: &http::HeaderMap, request: &[u8], fate: Fate) -> Response<Fu
         ),
     };
     let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = if fate == Fate::Fails {
+    *response.status_mut() = if fault == NetworkFault::Fails {
         http::StatusCode::INTERNAL_SERVER_ERROR
     } else {
         http::StatusCode::BAD_REQUEST
