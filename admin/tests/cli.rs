@@ -224,6 +224,29 @@ impl Laptop {
         writes
     }
 
+    /// Runs a command that changes `client`, and before its first write another that names it `name`.
+    async fn overtaken(&self, arguments: &[&str], input: &str, client: &str, name: &str) {
+        let (address, mut held) = self.hold_writes().await;
+        let slow = self.run_at(address, arguments, input);
+        let faster = async {
+            let write = held.recv().await.unwrap();
+            let set = ["client", "set", client, "--name", name];
+            assert_eq!(self.run(&set).await.code, 0);
+            let _ = write.send(NetworkFault::Made);
+            // What comes after is let through, to be seen if it is written.
+            while let Some(write) = held.recv().await {
+                let _ = write.send(NetworkFault::Made);
+            }
+            std::future::pending::<()>().await;
+        };
+        let ran = tokio::select! {
+            ran = slow => ran,
+            () = faster => panic!("nothing holds the writes"),
+        };
+        assert_eq!(ran.code, 1, "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains("another operator changed"), "{}", ran.err);
+    }
+
     /// DynamoDB, where every write is held.
     async fn hold_writes(&self) -> (SocketAddr, mpsc::Receiver<Held>) {
         let (sender, receiver) = mpsc::channel(1);
@@ -1040,25 +1063,7 @@ async fn two_operators_never_overwrite_each_other() {
     .enumerate()
     {
         let name = format!("Faster {nth}");
-        let (address, mut held) = laptop.hold_writes().await;
-        let slow = laptop.run_at(address, arguments, input);
-        let faster = async {
-            let write = held.recv().await.unwrap();
-            let set = ["client", "set", "shop", "--name", &name];
-            assert_eq!(laptop.run(&set).await.code, 0);
-            let _ = write.send(NetworkFault::Made);
-            // What comes after is let through, to be seen if it is written.
-            while let Some(write) = held.recv().await {
-                let _ = write.send(NetworkFault::Made);
-            }
-            std::future::pending::<()>().await;
-        };
-        let ran = tokio::select! {
-            ran = slow => ran,
-            () = faster => panic!("nothing holds the writes"),
-        };
-        assert_eq!(ran.code, 1, "{arguments:?}: {}", ran.err);
-        assert!(ran.err.contains("another operator changed"), "{}", ran.err);
+        laptop.overtaken(arguments, input, "shop", &name).await;
         let shown = laptop.json(&["client", "show", "shop"]).await;
         assert_eq!(shown["name"], name, "the faster one's");
         assert_eq!(shown["balance"], 5);
@@ -1071,6 +1076,19 @@ async fn two_operators_never_overwrite_each_other() {
             (1, &json!(0))
         );
     }
+}
+
+#[tokio::test]
+async fn a_profile_that_no_operator_wrote_is_overwritten_by_one() {
+    let laptop = Laptop::start().await;
+    assert!(laptop.stored("demo").await.contains("version: None"));
+    let set = ["client", "set", "demo", "--per-second", "7"];
+    laptop.overtaken(&set, "", "demo", "Faster").await;
+    let shown = laptop.json(&["client", "show", "demo"]).await;
+    assert_eq!(
+        (&shown["name"], &shown["limits"]["per_second"]),
+        (&json!("Faster"), &Value::Null)
+    );
 }
 
 #[tokio::test]
@@ -1115,9 +1133,10 @@ async fn a_client_is_removed_with_its_templates_and_not_with_live_keys() {
     assert_eq!(laptop.ask_cold(&key, &login).await, "UNAUTHORIZED");
     assert_eq!(laptop.refused(&["client", "remove", "shop"]).await.0, 3);
     // It leaves nothing to a client of the same name.
-    let added = laptop.add_client("shop", &[]).await;
+    laptop.add_client("shop", &[]).await;
+    let shown = laptop.json(&["client", "show", "shop"]).await;
     assert_eq!(
-        (&added["templates"], &added["keys"]),
+        (&shown["templates"], &shown["keys"]),
         (&json!([]), &json!([]))
     );
     assert_eq!(laptop.run(&["client", "remove", "shop"]).await.code, 0);
@@ -2455,6 +2474,49 @@ async fn tables_are_found_by_their_names() {
     assert!(ran.err.contains("there is no such table"), "{}", ran.err);
 }
 
+/// SNS as it answers of an account's settings, and of the subscriptions to its topics by their ARNs.
+async fn sns_of(
+    is_sandboxed: bool,
+    spend_limit: Option<&'static str>,
+    subscriptions: &'static [&'static str],
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = async move |body: Bytes| {
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        let mut fields = body.split('&');
+        let action = fields.find_map(|field| field.strip_prefix("Action="));
+        let action = action.unwrap();
+        let result = match action {
+            "GetSMSSandboxAccountStatus" => format!("<IsInSandbox>{is_sandboxed}</IsInSandbox>"),
+            "GetSMSAttributes" => {
+                let entry = |limit| {
+                    format!("<entry><key>MonthlySpendLimit</key><value>{limit}</value></entry>")
+                };
+                let entry = spend_limit.map(entry).unwrap_or_default();
+                format!("<attributes>{entry}</attributes>")
+            }
+            "ListOriginationNumbers" => "<PhoneNumbers/>".to_owned(),
+            "ListSubscriptionsByTopic" => {
+                let member =
+                    |arn| format!("<member><SubscriptionArn>{arn}</SubscriptionArn></member>");
+                let members: String = subscriptions.iter().map(member).collect();
+                format!("<Subscriptions>{members}</Subscriptions>")
+            }
+            _ => return (StatusCode::BAD_REQUEST, String::new()),
+        };
+        let answer = format!(
+            "<{action}Response xmlns=\"http://sns.amazonaws.com/doc/2010-03-31/\"><{action}Result>{result}\
+             </{action}Result><ResponseMetadata><RequestId>r</RequestId></ResponseMetadata>\
+             </{action}Response>"
+        );
+        (StatusCode::OK, answer)
+    };
+    let app = Router::new().route("/", post(answer));
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    address
+}
+
 /// CloudFormation with one stack of that name and one of another product.
 async fn cloud_formation() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -2501,6 +2563,8 @@ async fn cloud_formation() -> SocketAddr {
 
 #[tokio::test]
 async fn a_stack_tells_where_everything_is() {
+    const PENDING: &[&str] = &["PendingConfirmation"];
+    const CONFIRMED: &[&str] = &["PendingConfirmation", "arn:aws:sns:eu-west-1:0:alarms:1"];
     let laptop = Laptop::start().await;
     let address = cloud_formation().await;
     let stack = async |name: &str, arguments: &[&str]| {
@@ -2525,14 +2589,29 @@ async fn a_stack_tells_where_everything_is() {
         let added = stack("ours", &add).await;
         assert_eq!(added.json()["template"]["from"], expected, "{}", added.err);
     }
-    let doctor = stack("ours", &["doctor"]).await;
-    assert_eq!(doctor.code, 0, "{}", doctor.err);
-    let checks = doctor.json()["checks"].clone();
-    let alarms = checks.as_array().unwrap().last().unwrap();
-    assert_eq!(
-        alarms,
-        &json!({ "check": "alarms", "state": "warning", "detail": "nobody is subscribed to them" })
-    );
+    let nobody_confirmed = "nobody has confirmed the subscription to them";
+    let subscriptions: [(&'static [&'static str], _); 3] = [
+        (&[], ["warning", "nobody is subscribed to them"]),
+        (PENDING, ["warning", nobody_confirmed]),
+        (CONFIRMED, ["fine", "subscribed to: 1"]),
+    ];
+    for (subscriptions, [state, detail]) in subscriptions {
+        let sns = sns_of(false, None, subscriptions).await;
+        let mut command = account(&laptop);
+        command
+            .env(
+                "AWS_ENDPOINT_URL_CLOUDFORMATION",
+                format!("http://{address}"),
+            )
+            .env("AWS_ENDPOINT_URL_SNS", format!("http://{sns}"))
+            .args(["--stack", "ours", "doctor"]);
+        let doctor = run(command, "").await;
+        assert_eq!(doctor.code, 0, "{}", doctor.err);
+        let checks = doctor.json()["checks"].clone();
+        let alarms = checks.as_array().unwrap().last().unwrap();
+        let expected = json!({ "check": "alarms", "state": state, "detail": detail });
+        assert_eq!(alarms, &expected);
+    }
     let ran = stack("none", &["client", "list"]).await;
     assert_eq!(ran.code, 3);
     assert!(ran.err.contains("there is no stack none"), "{}", ran.err);
@@ -2884,6 +2963,27 @@ async fn a_doctor_looks_at_all_that_a_message_needs() {
     assert_eq!((code, states[7].1.as_str()), (0, "warning"));
     let detail = checks[7]["detail"].as_str().unwrap();
     assert!(detail.contains("demo, Short: from AB") && detail.contains("447400999999 is not"));
+
+    for (is_sandboxed, spend_limit, expected) in [
+        (false, None, ["fine", "warning"]),
+        (false, Some("1"), ["fine", "warning"]),
+        (false, Some("50"), ["fine", "fine"]),
+        (true, Some("50"), ["warning", "fine"]),
+    ] {
+        let sns = sns_of(is_sandboxed, spend_limit, &[]).await;
+        let mut command = account(&laptop);
+        command.env("AWS_ENDPOINT_URL_SNS", format!("http://{sns}"));
+        command.args(["--directory-table", DIRECTORY_TABLE]);
+        command.args(["--verifications-table", VERIFICATIONS_TABLE, "doctor"]);
+        let ran = run(command, "").await;
+        let checks = ran.json()["checks"].as_array().unwrap().clone();
+        let state = |name: &str| {
+            let mut all = checks.iter();
+            all.find(|one| one["check"] == name).unwrap()["state"].clone()
+        };
+        let states = [state("SMS sandbox"), state("SMS spend limit")];
+        assert_eq!(states, expected, "{is_sandboxed} {spend_limit:?}");
+    }
 
     // Tables that are not there, and no secret.
     let mut command = account(&laptop);

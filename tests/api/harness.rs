@@ -321,6 +321,12 @@ impl App {
         self.setting.state(&self.dynamodb, &self.sns, &self.clock)
     }
 
+    /// The tables as operators change them, through the same network.
+    pub fn changes(&self) -> Changes {
+        let config = self.setting.sdk_config(&self.dynamodb);
+        Changes::new(twofa::aws::dynamodb(&config), DIRECTORY_TABLE)
+    }
+
     /// What the SDK's time-outs go by.
     pub fn time(&self) -> &SimTime {
         &self.setting.time
@@ -617,6 +623,18 @@ pub fn not_found() -> Value {
     json!({ "verified": false, "status": "not_found" })
 }
 
+/// The record of an operator's change of `client`.
+pub fn record(client: &str) -> Record {
+    Record {
+        id: Version::random().unwrap(),
+        client: ClientId::parse(client).unwrap(),
+        at: START.as_millis(),
+        by: "operator".to_owned(),
+        what: "test".to_owned(),
+        details: Vec::new(),
+    }
+}
+
 /// Makes an operator's change of `client`; `false` when its condition does not hold.
 pub async fn change(
     tables: &aws_sdk_dynamodb::Client,
@@ -624,14 +642,6 @@ pub async fn change(
     with: impl FnOnce(Change) -> Result<Change, ChangeError>,
 ) -> bool {
     let changes = Changes::new(tables.clone(), DIRECTORY_TABLE);
-    let record = Record {
-        id: Version::random().unwrap(),
-        client: ClientId::parse(client).unwrap(),
-        at: START.as_millis(),
-        by: "operator".to_owned(),
-        what: "test".to_owned(),
-        details: Vec::new(),
-    };
-    let change = with(changes.draft(record)).unwrap();
+    let change = with(changes.draft(record(client))).unwrap();
     changes.carry_out(change).await.unwrap()
 }

@@ -5,14 +5,17 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use std::time::Duration;
 use twofa::clock::Timestamp;
-use twofa::domain::client::Profile;
+use twofa::domain::client::{Countries, Profile};
 use twofa::domain::digest::Digest;
 use twofa::domain::ids::{ClientId, RequestId, TemplateId};
 use twofa::domain::key_set::CodeSeed;
 use twofa::domain::limits::{Limits, Window};
-use twofa::store::{Begun, Call, Charge, Keyed, Met, NewVerification, Progress, Undone};
+use twofa::store::{
+    Begun, Call, ChangeError, Charge, Keyed, Met, NewVerification, Progress, Undone,
+};
 
-use crate::harness::{App, LOGIN, NUMBER, START, change};
+use crate::fault_proxy::{FaultSchedule, NetworkFault, Times};
+use crate::harness::{App, LOGIN, NUMBER, START, change, record};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -334,5 +337,36 @@ fn size(value: &AttributeValue) -> usize {
             3 + map.iter().map(of).sum::<usize>()
         }
         _ => usize::MAX,
+    }
+}
+
+#[tokio::test]
+async fn a_change_without_an_answer_is_known_by_its_record() {
+    let app = App::start_jumping().await;
+    let profile = Profile::new("Changed", Countries::All);
+    for (fault, is_made) in [
+        (NetworkFault::LostAfter, true),
+        (NetworkFault::LostBefore, false),
+    ] {
+        let (client, changes) = (format!("new-{is_made}"), app.changes());
+        let change = changes
+            .draft(record(&client))
+            .add_profile(&profile)
+            .unwrap();
+        app.dynamodb.schedule(FaultSchedule {
+            operation: "TransactWriteItems".to_owned(),
+            spared: 0,
+            fault,
+            times: Times::Always,
+        });
+        let carried_out = changes.carry_out(change).await;
+        app.dynamodb.heal().await;
+        match carried_out {
+            Ok(true) => assert!(is_made),
+            Err(ChangeError::Unknown(_)) => assert!(!is_made),
+            other => panic!("{fault:?}: {other:?}"),
+        }
+        let stored = app.directory.query(&ClientId::parse(&client).unwrap());
+        assert_eq!(stored.await.unwrap().is_some(), is_made, "{fault:?}");
     }
 }
