@@ -1094,12 +1094,16 @@ async fn a_profile_that_no_operator_wrote_is_overwritten_by_one() {
 #[tokio::test]
 async fn a_top_up_adds_to_what_is_left() {
     let laptop = Laptop::start().await;
-    let (key, login) = laptop.shop(&["--balance", "1"]).await;
+    let (key, login) = laptop.shop(&["--balance", "3"]).await;
     assert_eq!(laptop.ask_warm(&key, &login).await, "ACCEPTED");
     let topped = laptop.json(&["client", "top-up", "shop", "10"]).await;
     assert_eq!(
         (&topped["added"], &topped["balance"]),
-        (&json!(10), &json!(10))
+        (&json!(10), &json!(12))
+    );
+    assert_eq!(
+        laptop.json(&["client", "show", "shop"]).await["balance"],
+        12
     );
     let (code, _, _) = laptop.refused(&["client", "top-up", "demo", "10"]).await;
     assert_eq!(code, 1, "it has no balance");

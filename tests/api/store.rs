@@ -366,7 +366,8 @@ async fn a_change_without_an_answer_is_known_by_its_record() {
             Err(ChangeError::Unknown(_)) => assert!(!is_made),
             other => panic!("{fault:?}: {other:?}"),
         }
-        let stored = app.directory.query(&ClientId::parse(&client).unwrap());
-        assert_eq!(stored.await.unwrap().is_some(), is_made, "{fault:?}");
+        let id = ClientId::parse(&client).unwrap();
+        let stored = app.directory.query(&id).await.unwrap();
+        assert_eq!(stored.is_some(), is_made, "{fault:?}");
     }
 }
