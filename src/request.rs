@@ -238,7 +238,7 @@ struct Beginning {
 enum Left {
     /// Nothing: it was accepted.
     Nothing,
-    /// To begin anew: what it stored is dead.
+    /// To begin anew: what it stored is void or expired.
     Begin,
     /// To send its code, which then lives until that moment.
     Send(Message, Timestamp),

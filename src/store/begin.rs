@@ -86,7 +86,7 @@ pub struct NewVerification<'a> {
     pub max_attempts: u8,
     /// The moment of the call.
     pub now: Timestamp,
-    /// The first moment at which the code is dead.
+    /// The first moment at which the code has expired.
     pub expires_at: Timestamp,
     /// The call that sends it.
     pub call: &'a Call,
@@ -215,7 +215,7 @@ impl Met {
         Timestamp::from_millis(self.integer("began_at"))
     }
 
-    /// The first moment at which its code is dead.
+    /// The first moment at which its code has expired.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         Timestamp::from_millis(self.integer("expires_at"))

@@ -168,8 +168,8 @@ struct State {
     down: bool,
     /// How many connections were opened.
     connections: usize,
-    /// So many of the first of them are dead, and nobody was told.
-    dead: usize,
+    /// So many of the first of them are silent, and nobody was told.
+    silent: usize,
 }
 
 impl FaultProxy {
@@ -236,7 +236,7 @@ impl FaultProxy {
     /// Has every connection die that is open now, without a word to either side.
     pub fn silence(&self) {
         let mut state = self.state.lock().unwrap();
-        state.dead = state.connections;
+        state.silent = state.connections;
     }
 
     /// Loses every call from now on, or none.
@@ -282,8 +282,8 @@ impl FaultProxy {
             };
             tokio::spawn(async move {
                 let pass = service_fn(|request| {
-                    let is_dead = connection <= proxy.state.lock().unwrap().dead;
-                    proxy.pass(&client, service, request, is_dead)
+                    let is_silent = connection <= proxy.state.lock().unwrap().silent;
+                    proxy.pass(&client, service, request, is_silent)
                 });
                 // A lost call ends its connection with an error: that is what it is for.
                 let _ = hyper::server::conn::http1::Builder::new()
@@ -298,10 +298,10 @@ impl FaultProxy {
         client: &reqwest::Client,
         service: SocketAddr,
         request: Request<Incoming>,
-        is_dead: bool,
+        is_silent: bool,
     ) -> io::Result<Response<Full<Bytes>>> {
         let busy = self.time.busy();
-        if is_dead {
+        if is_silent {
             return self.hold(busy).await;
         }
         let (parts, body) = request.into_parts();

@@ -349,7 +349,7 @@ async fn a_code_that_was_taken_over_dies_ten_minutes_after_it_began() {
 }
 
 #[tokio::test]
-async fn a_code_that_is_dead_or_guessed_out_is_followed_by_a_fresh_one() {
+async fn a_code_that_is_void_or_guessed_out_is_followed_by_a_fresh_one() {
     let app = App::start().await;
     app.set_balance("demo", 10).await;
     for (key, ends) in [("old", "by time"), ("spent", "by guesses")] {

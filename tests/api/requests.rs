@@ -471,7 +471,7 @@ async fn what_sns_refuses_is_rejected_and_leaves_no_live_code() {
         let before = app.inbox.publishes();
         let id = app.request_to(NUMBER).await.is_rejection("GENERAL_ERROR");
         assert_eq!(app.inbox.publishes(), before + 1, "a refusal is final");
-        is_dead(&app, &id).await;
+        is_void(&app, &id).await;
     }
     assert!(app.messages().is_empty());
 }
@@ -490,7 +490,7 @@ async fn a_refusal_that_would_meet_every_message_is_an_outage() {
 }
 
 /// The verification is there, without its digest, and validates to `not_found`.
-async fn is_dead(app: &App, id: &str) {
+async fn is_void(app: &App, id: &str) {
     let item = app.stored(id).await.unwrap();
     assert_eq!(item["state"], AttributeValue::S("void".to_owned()));
     assert!(!item.keys().any(|name| name.starts_with("code#")));

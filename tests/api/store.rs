@@ -230,9 +230,9 @@ async fn a_send_is_undone_though_others_came_before_it_or_it_is_gone() {
 #[tokio::test]
 async fn a_begin_that_arrives_after_its_undo_takes_nothing() {
     let mut fixture = Fixture::set(&[(1, 30)]).await;
-    let dead = call();
-    assert_eq!(fixture.undo(&dead, START, true).await, Undone::Undone);
-    let late = fixture.begin(&dead, START).await;
+    let gone = call();
+    assert_eq!(fixture.undo(&gone, START, true).await, Undone::Undone);
+    let late = fixture.begin(&gone, START).await;
     assert!(matches!(late, Begun::Met(_)), "{late:?}");
     assert_eq!(fixture.charged().await, (vec![], Some(100)));
     // Whoever comes next begins over it, and the late one meets that.
@@ -241,7 +241,7 @@ async fn a_begin_that_arrives_after_its_undo_takes_nothing() {
     let begun = fixture.begin_over(&next, START, &fixture.met().await).await;
     assert!(matches!(begun, Begun::Begun));
     fixture.seed = seed;
-    assert_eq!(fixture.undo(&dead, START, true).await, Undone::Undone);
+    assert_eq!(fixture.undo(&gone, START, true).await, Undone::Undone);
     assert_eq!(fixture.charged().await, (vec![START], Some(98)));
     assert_eq!(fixture.met().await.progress(), Progress::Stored);
 }
@@ -249,8 +249,8 @@ async fn a_begin_that_arrives_after_its_undo_takes_nothing() {
 #[tokio::test]
 async fn of_two_calls_that_take_over_a_request_one_does() {
     let fixture = Fixture::set(&[(1, 30)]).await;
-    let [dead, first, second] = [call(), call(), call()];
-    fixture.begin(&dead, START).await;
+    let [gone, first, second] = [call(), call(), call()];
+    fixture.begin(&gone, START).await;
     let met = fixture.met().await;
     let later = START.plus(MINUTE);
     for (call, taken) in [(&first, true), (&second, false), (&first, true)] {
@@ -263,7 +263,7 @@ async fn of_two_calls_that_take_over_a_request_one_does() {
     assert_eq!(fixture.met().await.at(), later);
     assert_eq!(fixture.met().await.expires_at(), later.plus(5 * MINUTE));
     for may_land in [false, true] {
-        let undone = fixture.undo(&dead, START, may_land).await;
+        let undone = fixture.undo(&gone, START, may_land).await;
         assert_eq!(undone, Undone::TakenOver, "its seed is another call's");
     }
     let outcome = fixture
@@ -278,8 +278,8 @@ async fn of_two_calls_that_take_over_a_request_one_does() {
 #[tokio::test]
 async fn a_mark_is_of_the_seed_whose_code_was_sent_whoever_has_the_lease() {
     let fixture = Fixture::set(&[(1, 30)]).await;
-    let [dead, next] = [call(), call()];
-    fixture.begin(&dead, START).await;
+    let [gone, next] = [call(), call()];
+    fixture.begin(&gone, START).await;
     let table = fixture.app.table();
     let other = CodeSeed::random().unwrap();
     table.mark_sent(fixture.id, other, "other").await.unwrap();

@@ -51,7 +51,7 @@ async fn the_right_code_on_the_last_guess_succeeds() {
 }
 
 #[tokio::test]
-async fn after_the_last_guess_the_code_is_dead() {
+async fn after_the_last_guess_the_code_is_exhausted() {
     let app = App::start().await;
     let sent = app.send().await;
     for _ in 0..5 {
@@ -266,7 +266,7 @@ async fn a_right_first_guess_is_one_write_of_one_unit_and_a_wrong_one_two() {
     assert_eq!(cost(&wrong.code, &wrong).await, two, "and forgotten");
     // A failed condition is charged too, but DynamoDB does not tell.
     let spent = cost(&wrong.code, &wrong).await;
-    assert_eq!(spent.len(), 1, "nothing is counted at a dead code");
+    assert_eq!(spent.len(), 1, "nothing is counted at an exhausted code");
 }
 
 #[tokio::test]
