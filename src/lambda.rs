@@ -92,9 +92,9 @@ pub async fn template_state() -> Result<TemplateState, StartError> {
 /// When Lambda's runtime API cannot be reached.
 pub async fn serve(endpoint: Router) -> Result<(), StartError> {
     let endpoint = Adapter::from(endpoint);
-    let readable =
+    let sanitized =
         |event: LambdaEvent<Event>| LambdaEvent::new(sanitize_event(event.payload), event.context);
-    lambda_runtime::run(endpoint.map_request(readable)).await
+    lambda_runtime::run(endpoint.map_request(sanitized)).await
 }
 
 /// What API Gateway hands over; none where it cannot be read, such as a header with a control character,

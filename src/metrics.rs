@@ -47,7 +47,7 @@ pub enum Step {
     /// The client is looked up by one `Query`, where it is not remembered.
     Authenticate,
     /// The secret is read, once an hour.
-    Secret,
+    KeySet,
     /// The code is stored and its send charged, or an earlier call's met.
     Begin,
     /// The request is counted under the caps.
@@ -68,7 +68,7 @@ impl Step {
     fn metric(self) -> &'static str {
         match self {
             Self::Authenticate => "AuthenticateTime",
-            Self::Secret => "SecretTime",
+            Self::KeySet => "SecretTime",
             Self::Begin => "BeginTime",
             Self::Caps => "CapsTime",
             Self::Publish => "PublishTime",

@@ -104,27 +104,27 @@ pub(crate) struct TemplateOptions {
         long,
         value_name = "SECONDS",
         value_parser = settings::whole::<u32>,
-        help = bounded("For how many seconds a code is valid", &TTL_SECONDS, DEFAULT_TTL)
+        help = help_with_bounds("For how many seconds a code is valid", &TTL_SECONDS, DEFAULT_TTL)
     )]
     ttl: Option<u32>,
     #[arg(
         long,
         value_name = "DIGITS",
         value_parser = settings::whole::<u8>,
-        help = bounded("How many digits a code has", &CODE_LENGTH, DEFAULT_CODE_LENGTH)
+        help = help_with_bounds("How many digits a code has", &CODE_LENGTH, DEFAULT_CODE_LENGTH)
     )]
     code_length: Option<u8>,
     #[arg(
         long,
         value_name = "N",
         value_parser = settings::whole::<u8>,
-        help = bounded("How many guesses a code allows", &MAX_ATTEMPTS, DEFAULT_MAX_ATTEMPTS)
+        help = help_with_bounds("How many guesses a code allows", &MAX_ATTEMPTS, DEFAULT_MAX_ATTEMPTS)
     )]
     max_attempts: Option<u8>,
 }
 
 /// The help of an option with its bounds and what `add` takes where it is not given.
-fn bounded<T: Display>(help: &str, bounds: &RangeInclusive<T>, default: T) -> String {
+fn help_with_bounds<T: Display>(help: &str, bounds: &RangeInclusive<T>, default: T) -> String {
     let (least, most) = (bounds.start(), bounds.end());
     format!("{help}, {least}-{most} [default of `add`: {default}]")
 }

@@ -70,7 +70,7 @@ struct Fields {
 struct ErrorCode(&'static str);
 
 impl SecretsManager {
-    /// A vault whose secret is `current`, which is kept in `file` when it changes.
+    /// A Secrets Manager whose secret is `current`, which is kept in `file` when it changes.
     #[must_use]
     pub fn new(current: SecretString, file: Option<PathBuf>) -> Self {
         let id = Uuid::new_v4().to_string();

@@ -63,7 +63,7 @@ impl KeySetReader {
         if let Some(reading) = reading.as_ref().filter(|reading| now < reading.next_at) {
             return Ok(Arc::clone(&reading.key_set));
         }
-        match (timed(Step::Secret, self.read()).await, reading.as_mut()) {
+        match (timed(Step::KeySet, self.read()).await, reading.as_mut()) {
             (Ok(key_set), _) => {
                 let key_set = Arc::new(key_set);
                 *reading = Some(Reading {

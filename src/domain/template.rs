@@ -445,7 +445,7 @@ mod tests {
     }
 
     /// What makes a valid template invalid.
-    type Fault = fn(&mut TemplateFields);
+    type Mistake = fn(&mut TemplateFields);
 
     #[test]
     fn every_field_has_its_bounds() {
@@ -456,7 +456,7 @@ mod tests {
             ..TemplateFields::new(TemplateId::random().unwrap(), "Login", "Twofa", "${code}")
         };
         assert!(Template::try_from(fields.clone()).is_ok());
-        let faults: [(TemplateError, Fault); 8] = [
+        let mistakes: [(TemplateError, Mistake); 8] = [
             (TemplateError::Name, |f| f.name.clear()),
             (TemplateError::From(SenderError), |f| f.from.clear()),
             (TemplateError::Text(TextError::Code), |f| f.text.clear()),
@@ -467,7 +467,7 @@ mod tests {
             (TemplateError::MaxAttempts, |f| f.max_attempts = 11),
         ];
         let mut all = fields.clone();
-        for (error, break_it) in &faults {
+        for (error, break_it) in &mistakes {
             let mut broken = fields.clone();
             break_it(&mut broken);
             break_it(&mut all);

@@ -1,4 +1,4 @@
-//! The network between the SDK and a service: it notes every call, and can lose one.
+//! The network between the SDK and a service: it notes every call, and injects faults.
 
 use std::collections::VecDeque;
 use std::io;
@@ -353,7 +353,10 @@ impl FaultProxy {
                     .collect()
                     .await
                     .map_err(io::Error::other)?;
-                return Ok(Response::new(Full::new(spoiled(&whole.to_bytes(), fault))));
+                return Ok(Response::new(Full::new(replaced_body(
+                    &whole.to_bytes(),
+                    fault,
+                ))));
             }
             _ => {}
         }
@@ -468,7 +471,7 @@ fn bind(address: SocketAddr) -> TcpSocket {
 }
 
 /// What is left of a successful answer.
-fn spoiled(whole: &Bytes, fault: NetworkFault) -> Bytes {
+fn replaced_body(whole: &Bytes, fault: NetworkFault) -> Bytes {
     match fault {
         NetworkFault::Emptied => Bytes::new(),
         NetworkFault::Cut => whole.slice(..whole.len() / 4),

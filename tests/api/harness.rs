@@ -508,16 +508,16 @@ impl App {
 
     /// Takes the countries out of a client's record.
     pub async fn spoil_profile(&self, client: &str) {
-        self.spoil(client, "PROFILE", "REMOVE countries").await;
+        self.corrupt(client, "PROFILE", "REMOVE countries").await;
     }
 
     /// Takes the text out of a client's template.
     pub async fn spoil_template(&self, client: &str, template: &str) {
-        self.spoil(client, &format!("TEMPLATE#{template}"), "REMOVE #text")
+        self.corrupt(client, &format!("TEMPLATE#{template}"), "REMOVE #text")
             .await;
     }
 
-    async fn spoil(&self, client: &str, sort_key: &str, change: &str) {
+    async fn corrupt(&self, client: &str, sort_key: &str, change: &str) {
         let key = |name: &str| AttributeValue::S(name.to_owned());
         let update = self.tables.update_item().table_name(DIRECTORY_TABLE);
         let mut update = update

@@ -127,7 +127,7 @@ async fn a_list_of_sends_does_not_grow_for_ever() {
 }
 
 /// Sends a code and spoils it with wrong guesses; returns how many were compared.
-async fn spoil(app: &App, key: &str) -> Option<usize> {
+async fn exhaust(app: &App, key: &str) -> Option<usize> {
     let answer = app.request_as(key, NUMBER).await;
     if answer.status == 429 {
         return None;
@@ -149,7 +149,7 @@ async fn consecutive_failures_lock_a_recipient_across_codes() {
     let app = App::start().await;
     let key = app.add(client(windows(&[(5, 600)]))).await;
     let mut failures = 0;
-    while let Some(compared) = spoil(&app, &key).await {
+    while let Some(compared) = exhaust(&app, &key).await {
         failures += compared;
         assert!(failures <= 100, "never more in a row");
         app.advance(Duration::from_mins(2));
@@ -201,7 +201,7 @@ async fn a_fresh_lock_says_a_day() {
         ..windows(&[(5, 600)])
     };
     let key = app.add(client(limits)).await;
-    assert_eq!(spoil(&app, &key).await, Some(5));
+    assert_eq!(exhaust(&app, &key).await, Some(5));
     assert_eq!(app.request_as(&key, NUMBER).await.is_limited(), 86_400);
 }
 
@@ -275,7 +275,7 @@ async fn the_operator_unlocks_a_recipient() {
         ..windows(&[(5, 600)])
     };
     let key = app.add(client(limits)).await;
-    spoil(&app, &key).await;
+    exhaust(&app, &key).await;
     app.request_as(&key, NUMBER).await.is_limited();
     let digest = app.recipient_digest("limited", NUMBER).await;
     assert!(app.unlock(digest).await);

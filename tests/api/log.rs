@@ -26,7 +26,7 @@ impl Write for ThreadLog {
     }
 }
 
-/// Has everything logged that the product can log, as in the cloud.
+/// Has everything logged that the product can log, as on Lambda.
 pub fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {

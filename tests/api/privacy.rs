@@ -17,8 +17,8 @@ async fn everything(app: &App) -> (Vec<String>, Vec<String>) {
             .await;
     }
     let order = json!({ "to": NUMBER, "template_id": LOGIN, "parameters": { "amount": "sesame" } });
-    for spoil in 0..8 {
-        match spoil {
+    for fault in 0..8 {
+        match fault {
             1 => app
                 .dynamodb
                 .inject("TransactWriteItems", [NetworkFault::LostAfter]),
@@ -42,7 +42,7 @@ async fn everything(app: &App) -> (Vec<String>, Vec<String>) {
             continue;
         };
         let code = message.text.split(' ').next().unwrap().to_owned();
-        if spoil == 7 {
+        if fault == 7 {
             app.dynamodb
                 .inject("UpdateItem", vec![NetworkFault::LostAfter; 4]);
         }
