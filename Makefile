@@ -173,7 +173,8 @@ bench-cost: ## what a million verifications cost
 	@python3 bench/cost.py $(ARGS)
 
 .PHONY: bench-cold
-bench-cold: .aws-sam/built laptop ## cold starts of the built functions: time and memory
+bench-cold: .aws-sam/built ## cold starts of the built functions: time and memory
+	cargo build --release --locked --bin twofa-local
 	$(python) bench/cold.py $(ARGS)
 
 ## Other

@@ -27,12 +27,12 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TIMEOUT = 60  # seconds that anything may take
-LAPTOP = ROOT / "target" / "debug" / "twofa-local"
+LAPTOP = ROOT / "target" / "release" / "twofa-local"
 
 INIT = re.compile(r"INIT REPORT\(durationMs: ([\d.]+)")
 CALL = re.compile(r"INVOKE RTDONE\(status: success, .*?duration: ([\d.]+)ms")
 
-MOST_INIT_AND_FIRST = 15  # ms, of validate
+MOST_INIT_AND_FIRST = 15  # ms, of validate and of request
 MOST_MEMORY = 10  # MiB, of validate
 MOST_CODE = 6  # MB, of each
 
@@ -228,14 +228,16 @@ def measure(starts, warm_calls):
 
 def goals(figures):
     """What is asked of the functions: text, figure, whether it is reached."""
-    validate = next(row for row in figures if row["name"] == "validate")
-    both, peak = validate["init_and_first_ms"], validate["peak_rss_mib"]
+    by_name = {row["name"]: row for row in figures}
+    peak = by_name["validate"]["peak_rss_mib"]
     largest = max(row["code_mb"] for row in figures)
-    yield (
-        f"validate: init + first call at most {MOST_INIT_AND_FIRST} ms",
-        f"{both:.1f} ms",
-        both <= MOST_INIT_AND_FIRST,
-    )
+    for name in ("validate", "request"):
+        both = by_name[name]["init_and_first_ms"]
+        yield (
+            f"{name}: init + first call at most {MOST_INIT_AND_FIRST} ms",
+            f"{both:.1f} ms",
+            both <= MOST_INIT_AND_FIRST,
+        )
     yield (
         f"validate: peak RSS at most {MOST_MEMORY} MiB",
         f"{peak:.1f} MiB",
