@@ -13,6 +13,7 @@ use lambda_http::{Adapter, LambdaEvent, lambda_runtime};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use tracing::level_filters::LevelFilter;
 
@@ -107,6 +108,31 @@ impl<'de> Deserialize<'de> for Event {
         let event = Box::<RawValue>::deserialize(event)?;
         Ok(Self(serde_json::from_str(event.get()).ok()))
     }
+}
+
+/// An event in the form of API Gateway (payload format 2.0) for a call of `path` by `method`.
+#[must_use]
+pub fn gateway_event(
+    method: &str,
+    path: &str,
+    route_key: &str,
+    headers: &Value,
+    body: Option<&str>,
+) -> Value {
+    json!({
+        "version": "2.0",
+        "routeKey": route_key,
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": headers,
+        "requestContext": {
+            "http": { "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1" },
+            "routeKey": route_key,
+            "stage": "$default",
+        },
+        "body": body,
+        "isBase64Encoded": false,
+    })
 }
 
 /// The event without what the process would end over: `lambda_http` makes a URI of path, query, host

@@ -25,6 +25,7 @@ use twofa::domain::phone::{PhoneError, PhoneNumber};
 use twofa::domain::template::TemplateFields;
 use twofa::entropy::EntropyError;
 use twofa::http::SEND_CHECK;
+use twofa::lambda::gateway_event;
 use twofa::store::{Directory, DirectoryError};
 
 /// A number that is valid, as test numbers must be too; nothing is sent to it.
@@ -220,7 +221,7 @@ impl PreTrafficState {
             .invoke(
                 request,
                 "send",
-                &gateway_event("POST", SEND_CHECK, SEND_CHECK, None, None),
+                &gateway_event("POST", SEND_CHECK, SEND_CHECK, &json!({}), None),
             )
             .await?;
         let refused = sent["body"]["status"] == "refused";
@@ -259,7 +260,10 @@ impl PreTrafficState {
         let method = if body.is_some() { "POST" } else { "GET" };
         let path = format!("/v1.0/2fa/{endpoint}");
         let route_key = format!("{method} {path}");
-        let event = gateway_event(method, &path, &route_key, Some(guest), body.as_ref());
+        let headers =
+            json!({ "content-type": "application/json", "x-api-key": guest.key.expose() });
+        let body = body.as_ref().map(Value::to_string);
+        let event = gateway_event(method, &path, &route_key, &headers, body.as_deref());
         let answer = self.invoke(function, endpoint, &event).await?;
         if answer["statusCode"] != 401 {
             return Ok(answer);
@@ -295,34 +299,6 @@ impl PreTrafficState {
         answer["body"] = serde_json::from_str(body)?;
         Ok(answer)
     }
-}
-
-/// An event in the form of API Gateway.
-fn gateway_event(
-    method: &str,
-    path: &str,
-    route_key: &str,
-    guest: Option<&Guest>,
-    body: Option<&Value>,
-) -> Value {
-    let mut headers = json!({ "content-type": "application/json" });
-    if let Some(guest) = guest {
-        headers["x-api-key"] = guest.key.expose().into();
-    }
-    json!({
-        "version": "2.0",
-        "routeKey": route_key,
-        "rawPath": path,
-        "rawQueryString": "",
-        "headers": headers,
-        "requestContext": {
-            "http": { "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1" },
-            "routeKey": route_key,
-            "stage": "$default",
-        },
-        "body": body.map(Value::to_string),
-        "isBase64Encoded": false,
-    })
 }
 
 /// Tells an answer that is none of those expected by its status and its outcome, and nothing else of it.

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 use twofa::clock::Clock;
 use twofa::http::{SEND_CHECK, request_endpoint, template_endpoint, validate_endpoint};
+use twofa::lambda::gateway_event;
 use twofa::state::{RequestState, StackLimits};
 use twofa_local::guard::Guard;
 use twofa_local::inbox::InjectedError;
@@ -252,15 +253,7 @@ async fn a_function_that_does_not_know_the_client_yet_is_asked_again_once() {
 async fn api_gateway_cannot_have_the_power_to_send_checked() {
     let stack = Stack::start().await;
     let event = |route_key: &str| {
-        json!({
-            "version": "2.0",
-            "routeKey": route_key,
-            "rawPath": SEND_CHECK,
-            "headers": { "content-type": "application/json" },
-            "requestContext": { "http": { "method": "POST", "path": SEND_CHECK }, "routeKey": route_key },
-            "isBase64Encoded": false,
-        })
-        .to_string()
+        gateway_event("POST", SEND_CHECK, route_key, &json!({}), None).to_string()
     };
     for (function, route_key, expected) in [
         ("request", SEND_CHECK, StatusCode::OK),

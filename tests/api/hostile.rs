@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tower::ServiceExt as _;
+use twofa::lambda::gateway_event;
 
 use crate::harness::{API_KEY, Answer, App, LOGIN};
 use crate::log;
@@ -90,29 +91,10 @@ fn chunked(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An API Gateway event of version 2.0, with the demo client's key.
+/// An event of API Gateway with the demo client's key.
 fn event(method: &str, path: &str, body: Option<&str>) -> Value {
-    json!({
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": path,
-        "rawQueryString": "",
-        "headers": { "content-type": "application/json", "x-api-key": API_KEY },
-        "requestContext": {
-            "http": {
-                "method": method,
-                "path": path,
-                "protocol": "HTTP/1.1",
-                "sourceIp": "203.0.113.7",
-                "userAgent": "test",
-            },
-            "requestId": "call",
-            "routeKey": "$default",
-            "stage": "$default",
-        },
-        "body": body,
-        "isBase64Encoded": false,
-    })
+    let headers = json!({ "content-type": "application/json", "x-api-key": API_KEY });
+    gateway_event(method, path, "$default", &headers, body)
 }
 
 /// The same with a body that API Gateway takes for binary.

@@ -65,7 +65,9 @@ class Missing(unittest.TestCase):
         self.check("tests/api/gone.rs: a_test", "tests/api/gone.rs is not there")
 
     def test_a_function_that_is_not_there_is_told(self):
-        self.check("src/domain/code.rs: neither_prints", "src/domain/code.rs has no test neither_prints")
+        self.check(
+            "src/domain/code.rs: neither_prints", "src/domain/code.rs has no test neither_prints"
+        )
         self.check("src/domain/code.rs: its_digits", "src/domain/code.rs has no test its_digits")
         self.check(
             "tests/docs/test_docs.py: test_gone", "tests/docs/test_docs.py has no test test_gone"
@@ -77,7 +79,9 @@ class Missing(unittest.TestCase):
         self.check("tests/docs/test_docs.py: check", "tests/docs/test_docs.py has no test check")
 
     def test_what_is_no_name_is_told(self):
-        self.check("src/domain/code.rs: a test", "src/domain/code.rs: 'a test' is no name of a function")
+        self.check(
+            "src/domain/code.rs: a test", "src/domain/code.rs: 'a test' is no name of a function"
+        )
         self.check("src/domain/code.rs:", "src/domain/code.rs: '' is no name of a function")
 
 

@@ -10,7 +10,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 USE = re.compile(r"^\s*(?:pub(?:\([\w: ]+\))? )?use ([^;]+);", re.MULTILINE)
 # A path within code.
 PATH = re.compile(r"\b((?:crate|super)(?:::super)*(?:::\w+)+)")
-TESTS = re.compile(r"^#\[cfg\(test\)\]\n(?:pub(?:\([\w: ]+\))? )?mod tests \{.*?^\}\n", re.MULTILINE | re.DOTALL)
+TESTS = re.compile(
+    r"^#\[cfg\(test\)\]\n(?:pub(?:\([\w: ]+\))? )?mod tests \{.*?^\}\n", re.MULTILINE | re.DOTALL
+)
 
 
 def leaves(tree):
