@@ -1,4 +1,4 @@
-//! How the product talks to AWS: clients, time-outs, retries, and what is kept of a failure.
+//! Clients of AWS with the product's time-outs and retries.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(900);
 /// The longest that a connection takes to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// How long a connection may have been idle that is used again. A function is frozen between its calls and
+/// The longest that a connection may have been idle and is used again. A function is frozen between its calls and
 /// does not see that a connection died meanwhile; what is then sent over it is lost without a word. To
 /// open one takes two round trips, and is tried again if it fails.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -158,7 +158,7 @@ impl AwsSettings {
         }
     }
 
-    /// How a service is called: at `endpoint`, or at AWS's own.
+    /// The SDK's configuration for a service at `endpoint`, or at AWS's own.
     #[must_use]
     pub fn at(&self, endpoint: Option<&str>) -> SdkConfig {
         let mut config = SdkConfig::builder()
@@ -220,7 +220,7 @@ pub(crate) fn once(
     aws_sdk_dynamodb::Client::from_conf(config.build())
 }
 
-/// What the client measures its pauses by.
+/// The client's source of pauses.
 pub(crate) fn sleep(client: &aws_sdk_dynamodb::Client) -> SharedAsyncSleep {
     let sleep = client.config().sleep_impl();
     sleep.unwrap_or_else(|| SharedAsyncSleep::new(TokioSleep::new()))

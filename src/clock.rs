@@ -49,7 +49,7 @@ impl Timestamp {
     }
 }
 
-/// Where the present comes from: the system, or a hand that a test moves.
+/// The source of the current time: the system, or a clock that a test moves.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
     /// The system's clock.

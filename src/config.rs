@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 
-/// Where and as whom a function calls AWS: what Lambda tells it.
+/// The account and region that Lambda tells a function.
 #[derive(Clone, Debug)]
 pub struct AccountConfig {
     /// `AWS_REGION`. Required.
@@ -26,10 +26,10 @@ pub struct AccountConfig {
     pub certificates: Option<PathBuf>,
 }
 
-/// What a function needs that only reads the directory.
+/// The configuration of a function that only reads the directory.
 #[derive(Clone, Debug)]
 pub struct DirectoryConfig {
-    /// Where and as whom it calls AWS.
+    /// The account and region.
     pub account: AccountConfig,
     /// `AWS_ENDPOINT_URL_DYNAMODB`: where DynamoDB is. Default AWS's own.
     pub dynamodb_endpoint: Option<String>,
@@ -42,10 +42,10 @@ pub struct DirectoryConfig {
     pub directory_table: String,
 }
 
-/// What a function needs that also makes or checks codes.
+/// The configuration of a function that also makes or checks codes.
 #[derive(Clone, Debug)]
 pub struct VerificationConfig {
-    /// What it needs to know its callers.
+    /// The directory's part.
     pub directory: DirectoryConfig,
     /// `VERIFICATIONS_TABLE`: the name or ARN of the table of verifications. Required.
     pub verifications_table: String,
@@ -55,10 +55,10 @@ pub struct VerificationConfig {
     pub secrets_manager_endpoint: Option<String>,
 }
 
-/// What the function `request` needs.
+/// The configuration of the function `request`.
 #[derive(Clone, Debug)]
 pub struct RequestConfig {
-    /// What it needs to make codes.
+    /// The part that it shares with `validate`.
     pub verification: VerificationConfig,
     /// `AWS_ENDPOINT_URL_SNS`: where SNS is. Default AWS's own.
     pub sns_endpoint: Option<String>,
@@ -70,10 +70,10 @@ pub struct RequestConfig {
     pub allow_test_numbers: bool,
 }
 
-/// What the function needs that rotates the secret.
+/// The configuration of the function that rotates the key set.
 #[derive(Clone, Debug)]
 pub struct RotationConfig {
-    /// Where and as whom it calls AWS.
+    /// The account and region.
     pub account: AccountConfig,
     /// `AWS_ENDPOINT_URL_SECRETS_MANAGER`: where Secrets Manager is. Default AWS's own.
     pub secrets_manager_endpoint: Option<String>,
@@ -81,10 +81,10 @@ pub struct RotationConfig {
     pub log_level: LevelFilter,
 }
 
-/// What the function needs that checks new versions before they get traffic.
+/// The configuration of the function that checks new versions before they get traffic.
 #[derive(Clone, Debug)]
 pub struct PreTrafficConfig {
-    /// Where and as whom it calls AWS.
+    /// The account and region.
     pub account: AccountConfig,
     /// `AWS_ENDPOINT_URL_CODEDEPLOY`: where CodeDeploy is. Default AWS's own.
     pub codedeploy_endpoint: Option<String>,

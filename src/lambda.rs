@@ -1,4 +1,4 @@
-//! How a Lambda function starts: log, clients, what the first call will need, and then call after call.
+//! The start of a Lambda function (log, clients, whatever the first call needs) and its loop of calls.
 
 use std::io;
 use std::thread;
@@ -28,7 +28,7 @@ use crate::http::UNREADABLE;
 use crate::state::{Names, RequestState, StackLimits, TemplateState, ValidateState};
 use crate::store::Directory;
 
-/// Why a function could not start or had to stop.
+/// The error with which a function cannot start or has to stop.
 pub type StartError = lambda_http::Error;
 
 /// The state of the function `request`, from its environment. The secret, a connection to DynamoDB
@@ -98,7 +98,7 @@ pub async fn serve(endpoint: Router) -> Result<(), StartError> {
     lambda_runtime::run(endpoint.map_request(sanitized)).await
 }
 
-/// What API Gateway hands over; none where it cannot be read, such as a header with a control character,
+/// An event of API Gateway; none where it cannot be read, such as a header with a control character,
 /// which would else be the function's error instead of the caller's.
 #[derive(Debug)]
 pub struct Event(Option<LambdaRequest>);

@@ -37,7 +37,7 @@ pub const TARGET: &str = "metrics";
 pub const ANSWERED: &str = "answered";
 
 tokio::task_local! {
-    /// What the call that is running has taken so far.
+    /// The tally of the running call.
     static TALLY: RefCell<Tally>;
 }
 
@@ -104,7 +104,7 @@ impl Limit {
     }
 }
 
-/// What is known of a call, for every line that is written during it.
+/// The known facts of a call, for every line that is written during it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Context {
     /// Lambda's id of the call.
@@ -122,7 +122,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// What is known, by name.
+    /// The known facts, by name.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
         [
             ("call_id", Some(self.call_id.clone())),
@@ -145,7 +145,7 @@ impl Context {
     }
 }
 
-/// What one call is and took.
+/// The measurements of one call.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     context: Context,
@@ -186,7 +186,7 @@ pub(crate) fn note(change: impl FnOnce(&mut Context)) {
     count(|tally| change(&mut tally.context));
 }
 
-/// What is known of the call that is running, if one is.
+/// The known facts of the running call, if there is one.
 pub(crate) fn context() -> Option<Context> {
     let tally = TALLY.try_with(|tally| tally.try_borrow().map(|tally| tally.context.clone()).ok());
     tally.ok().flatten()
@@ -246,7 +246,7 @@ fn count(change: impl FnOnce(&mut Tally)) {
     let _ = TALLY.try_with(|tally| change(&mut tally.borrow_mut()));
 }
 
-/// Where the metrics of a stack belong; clones share one writer.
+/// The writer of a stack's metrics; clones share one.
 #[derive(Clone)]
 pub struct Metrics {
     namespace: Arc<str>,

@@ -73,7 +73,7 @@ enum ParameterValue {
 #[schema(pattern = r"^[^\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$")]
 struct PrintableText(String);
 
-/// Why a request was rejected, in the order of precedence of the wire contract.
+/// The reasons to reject a request, in the wire contract's order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The number is not 9–15 digits.
@@ -119,7 +119,7 @@ impl From<PhoneError> for Rejection {
     }
 }
 
-/// Why a request was not accepted.
+/// A request that was not accepted.
 #[derive(Debug, Error)]
 pub enum RequestError {
     /// It was rejected: nothing is charged and no code is alive.
@@ -180,11 +180,11 @@ impl From<PhoneError> for RequestError {
     }
 }
 
-/// How long a call has a send to itself before another with the same `Idempotency-Key` takes it over:
+/// The lease: the time before another call with the same `Idempotency-Key` may take a send over:
 /// longer than any function runs.
 const LEASE: Duration = Duration::from_secs(30);
 
-/// How long a call is young: most of those that are asked for again end within it.
+/// The age up to which a call is young: most calls that are asked for again end within it.
 const YOUNG: Duration = Duration::from_secs(5);
 
 /// After how long to ask again for a young call.
@@ -207,7 +207,7 @@ struct Prepared<'a> {
     recipient: Digest,
     /// A test number: the code is always the same, and no SMS is sent.
     is_test: bool,
-    /// How many failures the recipient may have.
+    /// The most failures that the recipient may have.
     admitted: u32,
     request: &'a SendCodeRequest,
     now: Timestamp,
@@ -225,16 +225,16 @@ struct Message {
     seed: CodeSeed,
 }
 
-/// How a request has begun.
+/// The state of a begin.
 #[derive(Default)]
 struct Beginning {
-    /// What it is begun over.
+    /// The stored verification that it replaces.
     over: Option<Met>,
     /// Whether it takes over the send of a call that died, which may have sent it.
     takes_over: bool,
 }
 
-/// What an earlier call with the same `Idempotency-Key` leaves to do.
+/// The work that an earlier call with the same `Idempotency-Key` leaves.
 enum Left {
     /// Nothing: it was accepted.
     Nothing,
@@ -244,7 +244,7 @@ enum Left {
     Send(Message, Timestamp),
 }
 
-/// What a begin came to.
+/// The outcome of a begin.
 enum Start {
     /// The message is to be sent; a message of its own where the send of another call was taken over.
     Send(Option<Message>),
@@ -330,7 +330,7 @@ fn given_up() -> AwsError {
     AwsError::timed_out("TransactWriteItems")
 }
 
-/// What to say while an earlier call has the send.
+/// The error while an earlier call holds the lease.
 fn running(met: &Met, now: Timestamp) -> RequestError {
     let until = if now < met.at().plus(YOUNG) {
         now.plus(SOON)
@@ -515,7 +515,7 @@ impl<'a> Prepared<'a> {
         }
     }
 
-    /// What there is to do after the call that was `met`.
+    /// The work that the call that was `met` leaves.
     fn left_by(&self, met: &Met) -> Result<Left, RequestError> {
         if !self.request.means(&self.client.id, met, self.key_set) {
             return Err(RequestError::KeyReused);

@@ -29,7 +29,7 @@ pub struct TemplateState {
     pub clock: Clock,
     /// Clients and their templates.
     pub directory: Directory,
-    /// Where what is measured belongs.
+    /// The writer of metrics.
     pub metrics: Metrics,
 }
 
@@ -44,7 +44,7 @@ pub struct ValidateState {
     pub verifications: Verifications,
     /// The keys that they are digested with.
     pub key_set_reader: KeySetReader,
-    /// Where what is measured belongs.
+    /// The writer of metrics.
     pub metrics: Metrics,
 }
 
@@ -63,7 +63,7 @@ pub struct RequestState {
     pub messages: MessageService,
     /// The limits of the whole stack.
     pub stack: StackLimits,
-    /// Where what is measured belongs.
+    /// The writer of metrics.
     pub metrics: Metrics,
 }
 

@@ -28,7 +28,7 @@ pub struct CheckCodeRequest {
     pub request_id: String,
 }
 
-/// Why a call got no verdict.
+/// A call without a verdict.
 #[derive(Debug, Error)]
 pub enum ValidateError {
     /// DynamoDB did not answer.

@@ -122,7 +122,7 @@ impl ApplyCommand {
 /// The exit code that says that a file and a stack differ.
 const DIFFERS: u8 = 4;
 
-/// What is to be done to a client.
+/// The planned changes of a client.
 struct Plan {
     id: ClientId,
     is_new: bool,
@@ -144,7 +144,7 @@ struct Plan {
     max_attempts: u8,
 }
 
-/// What is to be done to a template.
+/// The planned changes of a template.
 struct TemplatePlan {
     fields: TemplateFields,
     is_new: bool,
@@ -403,7 +403,7 @@ impl TemplatePlan {
     }
 }
 
-/// What is done to one thing.
+/// The action on one client or template.
 fn action(is_new: bool, has_changes: bool) -> &'static str {
     match (is_new, has_changes) {
         (true, _) => "create",

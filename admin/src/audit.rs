@@ -22,7 +22,7 @@ use crate::time::shown;
 pub(crate) struct AuditCommand {
     /// The client's id; default: all, those that are removed among them
     client: Option<String>,
-    /// How many changes to show at most
+    /// The most changes to show
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
 }

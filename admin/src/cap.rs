@@ -26,7 +26,7 @@ pub(crate) struct CarryOver {
 impl CarryOver {
     /// Notes a client that has a cap of the day from now on, and whether it had one `before`.
     ///
-    /// Where it had one, nothing is waited for: its functions have known of a cap for 30 seconds, or the
+    /// With one before, the command does not wait: its functions have known of a cap for 30 seconds, or the
     /// command that set it waits itself.
     pub(crate) fn note(&mut self, client: &ClientId, before: Option<u32>) {
         self.clients.push(client.clone());

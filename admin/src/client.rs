@@ -80,7 +80,7 @@ pub(crate) enum ClientCommand {
     TopUp {
         /// Its id
         client: String,
-        /// How many parts to add
+        /// The number of parts to add
         #[arg(value_parser = whole::<u32>)]
         parts: u32,
     },
@@ -105,7 +105,7 @@ pub(crate) enum ClientCommand {
     Disable {
         /// Its id
         client: String,
-        /// Which switch: account, client, product or connection; callers are told which
+        /// The switch: account, client, product or connection; callers are told which
         #[arg(long = "switch", value_name = "SWITCH", default_value = "client")]
         switches: Vec<String>,
     },
@@ -116,7 +116,7 @@ pub(crate) enum ClientCommand {
     Enable {
         /// Its id
         client: String,
-        /// Which switch: account, client, product or connection
+        /// The switch: account, client, product or connection
         #[arg(long = "switch", value_name = "SWITCH", default_value = "client")]
         switches: Vec<String>,
     },

@@ -23,7 +23,7 @@ use crate::target::Target;
   twofa doctor --json | jq '.checks[] | select(.state != \"fine\")'")]
 pub(crate) struct DoctorCommand {}
 
-/// What became of a check.
+/// The outcome of a check.
 struct Check {
     name: &'static str,
     state: State,

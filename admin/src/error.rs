@@ -1,4 +1,4 @@
-//! What can go wrong, and with which exit code.
+//! Errors of commands and their exit codes.
 
 use std::fmt;
 use std::io;
@@ -20,7 +20,7 @@ use twofa::store::{ChangeError, DirectoryError};
 pub(crate) struct ValidationError {
     /// The option, or the path in a file.
     pub(crate) field: String,
-    /// What is wrong with it.
+    /// The problem, and the cure.
     pub(crate) problem: String,
     /// Its line in a file.
     pub(crate) line: Option<usize>,
@@ -59,7 +59,7 @@ impl ValidationErrors {
         });
     }
 
-    /// What was read of `field`, or nothing and its error.
+    /// Returns the value read of `field`, or notes its error.
     pub(crate) fn take<T, E: fmt::Display>(
         &mut self,
         field: impl Into<String>,
@@ -124,7 +124,7 @@ pub(crate) enum TargetError {
     NoOutput {
         /// Its name.
         stack: String,
-        /// What it does not tell.
+        /// The missing output.
         output: &'static str,
     },
     /// CloudFormation did not answer.
@@ -168,7 +168,7 @@ pub(crate) enum Unfinished {
 /// A command that was not carried out.
 #[derive(Debug, Error)]
 pub(crate) enum Error {
-    /// What was typed in is not valid; nothing is written.
+    /// The input is not valid; nothing is written.
     #[error("{0}")]
     Invalid(ValidationErrors),
     /// No such client.
@@ -177,7 +177,7 @@ pub(crate) enum Error {
     /// No such template.
     #[error("the client {client} has no template {template:?}")]
     NoTemplate {
-        /// Whose it would be.
+        /// The client.
         client: ClientId,
         /// Its name or id, as typed.
         template: String,
@@ -188,7 +188,7 @@ pub(crate) enum Error {
     /// No such test number.
     #[error("{number} is not a test number of the client {client}")]
     NoTestNumber {
-        /// Whose it would be.
+        /// The client.
         client: ClientId,
         /// The number, masked.
         number: String,
@@ -201,7 +201,7 @@ pub(crate) enum Error {
         "the client {client} has a template {template:?} already; change it with `twofa template set`"
     )]
     TemplateExists {
-        /// Whose it is.
+        /// The client.
         client: ClientId,
         /// Its name or id.
         template: String,
@@ -212,7 +212,7 @@ pub(crate) enum Error {
         .keys.join(", ")
     )]
     TooManyKeys {
-        /// Whose they are.
+        /// The client.
         client: ClientId,
         /// Their ids.
         keys: Vec<String>,
@@ -228,7 +228,7 @@ pub(crate) enum Error {
     /// A client whose keys still open the API.
     #[error("the client {client} has live keys ({}): revoke them first, or say --yes", .keys.join(", "))]
     LiveKeys {
-        /// Whose they are.
+        /// The client.
         client: ClientId,
         /// Their ids.
         keys: Vec<String>,
@@ -239,9 +239,9 @@ pub(crate) enum Error {
     /// A file could not be read.
     #[error("cannot read {}", .path.display())]
     File {
-        /// Which one.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// Standard output could not be written to.
@@ -253,9 +253,9 @@ pub(crate) enum Error {
          again in a minute"
     )]
     NotCarriedOver {
-        /// Whose it is.
+        /// The client.
         clients: String,
-        /// Why not.
+        /// The cause.
         source: Unfinished,
     },
     /// It is not known where the tables are, or they are out of reach.
@@ -315,7 +315,7 @@ impl Error {
         }
     }
 
-    /// What may help.
+    /// A hint that may help.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         if let Self::Change(ChangeError::Unknown(_)) = self {
             return Some(

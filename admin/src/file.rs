@@ -22,9 +22,9 @@ const ALIKE: f64 = 0.7;
 pub(crate) struct ClientEntry {
     /// Its id.
     pub(crate) id: ClientId,
-    /// Where it stands in the file.
+    /// Its path in the file.
     pub(crate) path: String,
-    /// What the file says of it.
+    /// Its settings in the file.
     pub(crate) settings: Settings,
     /// Its keys, for a client that is new.
     pub(crate) keys: Vec<StoredKey>,
@@ -35,7 +35,7 @@ pub(crate) struct ClientEntry {
 /// A template of the file.
 #[derive(Debug)]
 pub(crate) struct TemplateEntry {
-    /// Where it stands in the file.
+    /// Its path in the file.
     pub(crate) path: String,
     /// Its id, if it is given one.
     pub(crate) id: Option<TemplateId>,

@@ -1,4 +1,4 @@
-//! What a command is told: standard input, files, numbers that are better kept out of a shell's history,
+//! The input of commands: standard input, files, numbers that are better kept out of a shell's history,
 //! and the clients that are named.
 
 use std::fs;
@@ -13,7 +13,7 @@ use twofa::domain::phone::PhoneNumber;
 use crate::error::Error;
 use crate::target::Target;
 
-/// What stands for standard input.
+/// The path that stands for standard input.
 const STDIN: &str = "-";
 
 /// The whole of a file, or of standard input where it is called `-`.

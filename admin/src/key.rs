@@ -57,7 +57,7 @@ impl KeyCommand {
 #[derive(Debug)]
 pub(crate) struct NewKey {
     key: ApiKey,
-    /// What is kept of it.
+    /// The form that is stored.
     pub(crate) stored: StoredKey,
 }
 
@@ -77,7 +77,7 @@ impl NewKey {
         Ok(Self { key, stored })
     }
 
-    /// What is recorded of it.
+    /// The line of the audit record.
     pub(crate) fn detail(&self) -> String {
         let expires = expiry_of(&self.stored).unwrap_or_else(|| "never".to_owned());
         format!("key {}: made, expires: {expires}", self.stored.id())

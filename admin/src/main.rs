@@ -99,7 +99,7 @@ enum Command {
   twofa completions zsh > ~/.zfunc/_twofa
   source <(twofa completions bash)")]
     Completions {
-        /// Which one
+        /// The shell
         shell: Shell,
     },
 }

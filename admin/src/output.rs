@@ -1,4 +1,4 @@
-//! What is printed: the one place that writes to the terminal.
+//! Output: the one place that writes to the terminal.
 
 use std::error::Error as _;
 use std::io::{self, Write as _};
@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 
-/// What a command has to say, to people and to scripts.
+/// The result of a command, for people and for scripts.
 #[derive(Debug)]
 pub(crate) struct Report {
     /// For people.
     pub(crate) text: String,
     /// For scripts.
     pub(crate) json: Value,
-    /// What is done, and yet worth a second thought.
+    /// Warnings: the command is carried out, but its effect may surprise.
     pub(crate) warnings: Vec<String>,
     /// The exit code.
     pub(crate) code: u8,
@@ -63,7 +63,7 @@ impl Report {
     }
 }
 
-/// What is said while a command takes its time: to people, on standard error.
+/// Progress messages of a slow command, for people, on standard error.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Progress {
     is_shown: bool,

@@ -34,7 +34,7 @@ pub(crate) struct PreviewCommand {
     /// A text instead of a template; -: standard input
     #[arg(long)]
     text: Option<String>,
-    /// How many digits the code has [default: the template's, or 6]
+    /// The number of digits of the code [default: the template's, or 6]
     #[arg(long, value_name = "DIGITS")]
     code_length: Option<u8>,
     /// A value for a placeholder; repeat it for each

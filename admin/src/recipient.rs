@@ -18,7 +18,7 @@ use crate::settings::window_text;
 use crate::target::Target;
 use crate::time::{shown, shown_ceil};
 
-/// How many sends people are shown.
+/// The most sends that are shown.
 const SHOWN: usize = 10;
 
 /// Shows and unlocks recipients, by their number
@@ -186,7 +186,7 @@ impl Known {
     }
 }
 
-/// How many sends `window` counts at `now`.
+/// The number of sends that `window` counts at `now`.
 fn used(state: &RecipientState, window: Window, now: Timestamp) -> usize {
     let length = Duration::from_secs(window.seconds.into());
     let counts = |at: &&Timestamp| at.plus(length) > now;

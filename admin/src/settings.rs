@@ -1,4 +1,4 @@
-//! What an operator may set of a client, from the command line or a file: read, checked, compared.
+//! Settings of a client, from the command line or a file: read, checked, compared.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -19,10 +19,10 @@ use crate::output::listed;
 /// The longest name of a client or template, in characters.
 const LONGEST_NAME: usize = 100;
 
-/// What takes a limit away.
+/// The word that removes a limit.
 pub(crate) const NONE: &str = "none";
 
-/// What stands for every country or network.
+/// The sign for every country or network.
 const ANY: &str = "*";
 
 /// A limit as it is to become.
@@ -93,7 +93,7 @@ impl Settings {
 /// The settings as options.
 #[derive(Debug, Default, Args)]
 pub(crate) struct SettingOptions {
-    /// What people call the client [default of `add`: its id]
+    /// The client's display name [default of `add`: its id]
     #[arg(long)]
     name: Option<String>,
     /// The countries it may send to, ISO 3166-1 alpha-2, as GB,DE; '*': all
@@ -107,7 +107,7 @@ pub(crate) struct SettingOptions {
     /// The most that one SMS may cost in US dollars, as 0.05; none: the account's own limit
     #[arg(long, value_name = "USD")]
     max_price: Option<String>,
-    /// How often a recipient may be sent to, as 5/600: 5 in 600 seconds; up to 8 times, all are replaced
+    /// The most sends to a recipient in a time, as 5/600: 5 in 600 seconds; repeat it for up to 8, which replace all
     #[arg(long = "window", value_name = "SENDS/SECONDS")]
     windows: Vec<String>,
     /// After how many wrong guesses in a row a recipient is locked, 1-100
@@ -116,13 +116,13 @@ pub(crate) struct SettingOptions {
     /// For how many seconds after the last wrong guess a lock holds; none: until `recipient unlock`
     #[arg(long, value_name = "SECONDS")]
     lock_seconds: Option<String>,
-    /// How many requests it may make in a second; none: any
+    /// The most requests in a second; none: any number
     #[arg(long, value_name = "N")]
     per_second: Option<String>,
-    /// How many requests it may make in a day of UTC, those of today included; none: any
+    /// The most requests in a day of UTC, today's earlier ones included; none: any number
     #[arg(long, value_name = "N")]
     per_day: Option<String>,
-    /// How many SMS parts it has left; none: it needs no balance
+    /// The SMS parts that it has left; none: it needs no balance
     #[arg(long, value_name = "PARTS")]
     balance: Option<String>,
 }
@@ -184,7 +184,7 @@ fn read<W, T>(
     errors.take(field, parse(written?))
 }
 
-/// What is wrong with a setting.
+/// The error of a setting.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum SettingError {
     #[error("must not begin like the clients of a deployment's check")]
@@ -354,7 +354,7 @@ pub(crate) fn whole<T: FromStr>(written: &str) -> Result<T, SettingError> {
     number.ok_or(SettingError::Whole)
 }
 
-/// What countries or types of numbers leave out that an operator may not expect.
+/// Warns of numbers that the countries or types leave out unexpectedly.
 pub(crate) fn warnings(profile: &Profile) -> Vec<String> {
     let Countries::Only(listed) = &profile.countries else {
         return Vec::new();
@@ -405,7 +405,7 @@ pub(crate) fn switch(written: &str) -> Result<Switch, SettingError> {
         .ok_or_else(|| SettingError::Switch(written.to_owned()))
 }
 
-/// What a switch is called.
+/// The name of a switch.
 pub(crate) fn switch_name(switch: Switch) -> &'static str {
     match switch {
         Switch::Account => "account",
@@ -521,7 +521,7 @@ impl Change {
     }
 }
 
-/// What differs between `old` and `new`; without an old one, everything.
+/// The differences between `old` and `new`; without an old one, everything.
 pub(crate) fn changes(old: Option<Vec<Field>>, new: Vec<Field>) -> Vec<Change> {
     let Some(old) = old else {
         return new

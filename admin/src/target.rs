@@ -1,4 +1,4 @@
-//! Where the tables and the secret are: on the laptop, in a stack, or by their names.
+//! The tables and the secret that a command works on: on the laptop, in a stack, or by their names.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most attempts at a call of DynamoDB: a balance is set while a client's calls pay from it.
 const ATTEMPTS: u32 = 7;
 
-/// Where to work.
+/// The options that choose the target.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where (one of --local, --stack, --directory-table)")]
 pub(crate) struct TargetOptions {
@@ -80,7 +80,7 @@ pub(crate) struct TargetOptions {
     sns_endpoint: Option<String>,
 }
 
-/// What the commands work on.
+/// The tables and services that the commands work on.
 #[derive(Debug)]
 pub(crate) struct Target {
     /// Clients and templates.
@@ -88,7 +88,7 @@ pub(crate) struct Target {
     changes: Changes,
     verifications: Option<(Verifications, String)>,
     secrets: Option<KeySetReader>,
-    /// Who messages come from where a new template does not say.
+    /// The default sender of a new template.
     pub(crate) default_sender: Option<String>,
     sts: aws_sdk_sts::Client,
     caller: OnceCell<String>,
@@ -327,7 +327,7 @@ fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
     aws_sdk_dynamodb::Client::from_conf(own.build())
 }
 
-/// What a command misses that works on the other table.
+/// The error of a command that needs the table of verifications.
 const NEEDS_VERIFICATIONS: TargetError = TargetError::Needs("--verifications-table");
 
 impl Target {

@@ -39,7 +39,7 @@ pub(crate) enum TemplateCommand {
     Add {
         /// The client's id
         client: String,
-        /// What people call it
+        /// The display name
         name: String,
         #[command(flatten)]
         fields: TemplateOptions,
@@ -73,7 +73,7 @@ pub(crate) enum TemplateCommand {
         client: String,
         /// Its id or name
         template: String,
-        /// What people are to call it; its id stays
+        /// The new display name; its id stays
         #[arg(long)]
         name: Option<String>,
         #[command(flatten)]
@@ -93,11 +93,11 @@ pub(crate) enum TemplateCommand {
 /// The fields of a template as options.
 #[derive(Debug, Args)]
 pub(crate) struct TemplateOptions {
-    /// Who the SMS comes from: 2-11 letters and digits, a short code, or a number
+    /// The sender of the SMS: 2-11 letters and digits, a short code, or a number
     /// [default of `add`: the stack's `DefaultSenderId`]
     #[arg(long)]
     from: Option<String>,
-    /// What it says, with ${code} once and any other ${placeholders}; -: standard input
+    /// The text, with ${code} once and any other ${placeholders}; -: standard input
     #[arg(long)]
     text: Option<String>,
     #[arg(
@@ -333,7 +333,7 @@ fn checked(fields: &TemplateFields, client: &Client) -> Result<u8, Error> {
     errors.finish(most)
 }
 
-/// How many failures lock a recipient of `client`, in a line, where that changes.
+/// The number of failures that locks a recipient of `client`, in a line, if it changes.
 fn lock_line(client: &Client, most: u8) -> Option<String> {
     let failures = |most| client.profile.limits.failures_that_lock(most);
     let changes = failures(most) != failures(client.max_attempts());
@@ -356,7 +356,7 @@ pub(crate) fn check(fields: &TemplateFields, path: &str, errors: &mut Validation
     }
 }
 
-/// What is recorded of a template's changes.
+/// The lines of the audit record for a template's changes.
 pub(crate) fn recorded(template: &TemplateFields, changes: &[Change]) -> Vec<String> {
     let mut lines = vec![format!("template {} ({})", template.name, template.id)];
     lines.extend(changes_lines(changes, "  "));

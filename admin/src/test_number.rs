@@ -36,7 +36,7 @@ pub(crate) enum TestNumberCommand {
     Count(CountOptions),
 }
 
-/// Whose to count.
+/// The client whose test numbers are counted.
 #[derive(Debug, Args)]
 pub(crate) struct CountOptions {
     /// The client's id

@@ -1,4 +1,4 @@
-//! What a template's text becomes on a phone: its parts, its alphabet, and the line that binds its
+//! A template's text as a phone shows it: its parts, its alphabet, and the line that binds its
 //! code to a web site.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,13 +12,13 @@ use twofa::entropy::EntropyError;
 /// The digits that NIST SP 800-63B-4 §3.1.3.2 asks of a code.
 const LEAST_DIGITS: u8 = 6;
 
-/// What the code stands in for, as it is written.
+/// The placeholder of the code, as it is written.
 const CODE: &str = "${code}";
 
-/// What is wrong with a text beside what the product itself refuses.
+/// The errors of a text that the product itself does not refuse.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum UnusableText {
-    /// What no phone shows.
+    /// Characters that no phone shows.
     #[error("must not contain control characters other than line breaks")]
     Control,
     /// A last line that a browser would not understand.
@@ -86,7 +86,7 @@ fn is_domain(host: &str) -> bool {
     host.len() <= 253 && host.contains('.') && host.split('.').all(is_label)
 }
 
-/// What a message takes on the network.
+/// The size of a message on the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     /// Its alphabet.
@@ -95,7 +95,7 @@ pub(crate) struct Size {
     pub(crate) parts: usize,
     /// The characters that GSM-7 lacks.
     pub(crate) outside: BTreeSet<char>,
-    /// How many parts it would be without them.
+    /// The number of parts without them.
     pub(crate) parts_without: usize,
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn measure(text: &str) -> Result<Size, TooManyParts> {
 }
 
 impl Size {
-    /// What makes the message dearer than it need be.
+    /// Warns of anything that makes the message dearer than necessary.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.encoding == Encoding::Ucs2 {
@@ -139,7 +139,7 @@ impl Size {
     }
 }
 
-/// What an operator should know of a template; nothing of one that is not valid.
+/// Warnings for the operator about a template; none about one that is not valid.
 pub(crate) fn warnings(fields: &TemplateFields) -> Vec<String> {
     let Ok(template) = Template::try_from(fields.clone()) else {
         return Vec::new();
@@ -156,13 +156,13 @@ pub(crate) fn warnings(fields: &TemplateFields) -> Vec<String> {
     warnings
 }
 
-/// What an operator should know of a sender.
+/// The warning for the operator about a sender.
 pub(crate) fn sender_warning(from: &Sender) -> Option<String> {
     let reason = from.refused_by_sns()?;
     Some(format!("from {}: {reason}", from.as_str()))
 }
 
-/// What is wrong with a text of the command line, in words that know of the shell.
+/// The error of a text of the command line, with a hint about the shell.
 pub(crate) fn typed_problem(error: &TextError, text: &str) -> String {
     if *error == TextError::Code && !text.contains("${") {
         format!(

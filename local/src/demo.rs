@@ -45,7 +45,7 @@ pub fn limits() -> Limits {
     }
 }
 
-/// How many codes a number gets in the shortest window, in words.
+/// The codes that a number gets in the shortest window, in words.
 #[must_use]
 pub fn windows_in_words(limits: &Limits) -> String {
     limits.windows.first().map_or_else(String::new, |window| {

@@ -35,7 +35,7 @@ use crate::guard::Guard;
 /// The one definition of the tables: the stack's template.
 const TEMPLATE: &str = include_str!("../../template.yaml");
 
-/// How often items past their TTL are collected. DynamoDB itself takes up to days.
+/// The period at which items past their TTL are collected. DynamoDB itself takes up to days.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// A table goes by its logical id in the template.

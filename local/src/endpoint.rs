@@ -20,10 +20,10 @@ use crate::secrets_manager::SecretsManager;
 /// The most characters that SNS takes as one message.
 const MAX_MESSAGE: usize = 1_600;
 
-/// What the two services know.
+/// The state of the two services.
 #[derive(Clone)]
 pub struct EndpointState {
-    /// Where published messages go.
+    /// The inbox of published messages.
     pub inbox: Inbox,
     /// The one secret.
     pub secrets_manager: SecretsManager,
@@ -66,7 +66,7 @@ const SNS: &str = "http://sns.amazonaws.com/doc/2010-03-31/";
 /// The namespace of the Security Token Service's answers.
 const STS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
-/// What only reads: who sits at the laptop, and the settings of an account for SMS, which has no sandbox, no
+/// Answers operations that only read: the caller's identity, and the settings of an account for SMS, which has no sandbox, no
 /// numbers and no topics.
 fn look_up(action: &str) -> Option<(&'static str, &'static str)> {
     match action {

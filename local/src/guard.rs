@@ -1,4 +1,4 @@
-//! What stands before every listener: nothing that a foreign web page sends comes through.
+//! The guard before every listener: nothing that a foreign web page sends comes through.
 //!
 //! A browser tells the page's origin in `Origin`, and the name that it was asked for in `Host`. A page
 //! of another origin may not read or write here. A name that an attacker has pointed at this machine

@@ -12,7 +12,7 @@ use twofa::domain::message::{Encoding, Sms};
 use twofa::domain::phone::PhoneNumber;
 use uuid::Uuid;
 
-/// How many messages are kept; the oldest go first.
+/// The most messages that are kept; the oldest go first.
 const KEPT: usize = 1_000;
 
 /// A message as the recipient's phone would show it.
@@ -24,9 +24,9 @@ pub struct Message {
     pub to: String,
     /// The sender id or number; none where the network chooses one.
     pub from: Option<String>,
-    /// What it says.
+    /// The text.
     pub text: String,
-    /// How many parts the network would carry.
+    /// The number of parts that a network would carry.
     pub parts: usize,
     /// The alphabet that the text needs.
     pub encoding: Encoding,
@@ -156,7 +156,7 @@ impl Inbox {
         self.content().faults.extend(faults);
     }
 
-    /// How often SNS was called to publish, whatever it answered.
+    /// The number of calls of `Publish`, whatever SNS answered.
     #[must_use]
     pub fn publishes(&self) -> usize {
         self.content().publishes

@@ -64,7 +64,7 @@ struct Options {
     clock: Hand,
 }
 
-/// What moves the clock.
+/// The source of the time.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Hand {
     System,

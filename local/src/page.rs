@@ -1,4 +1,4 @@
-//! What only the laptop has: the page in the browser, the inbox as JSON and as events, the contract as
+//! Routes that only the laptop has: the page in the browser, the inbox as JSON and as events, the contract as
 //! OpenAPI, and what an automatic test moves: the inbox's faults and the clock.
 
 use std::convert::Infallible;
@@ -40,7 +40,7 @@ const MAX_TIMES: u16 = 1_000;
 /// The furthest that one call moves the clock, in seconds: a year.
 const MAX_ADVANCE: u64 = 31_536_000;
 
-/// What the laptop's own routes read and move.
+/// The state of the laptop's own routes.
 #[derive(Clone, FromRef)]
 struct Own {
     inbox: Inbox,
@@ -114,7 +114,7 @@ async fn empty(State(inbox): State<Inbox>) -> StatusCode {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fail {
-    /// What SNS answers.
+    /// The error that SNS answers.
     error: InjectedError,
     /// To how many publishes; the SDK makes three before it gives up on what may pass.
     #[serde(default = "once")]

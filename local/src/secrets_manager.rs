@@ -27,7 +27,7 @@ const PREVIOUS: &str = "AWSPREVIOUS";
 #[derive(Clone)]
 pub struct SecretsManager {
     versions: Arc<Mutex<Versions>>,
-    /// Where the current version is kept, if it is.
+    /// The file of the current version, if it is kept.
     file: Option<Arc<PathBuf>>,
 }
 

@@ -37,7 +37,7 @@ pub const VERIFICATIONS_TABLE: &str = "VerificationsTable";
 /// The secret's name on the laptop: its logical id in `template.yaml`.
 pub const SECRET: &str = "Secret";
 
-/// Where everything listens; port 0 is any free one.
+/// The addresses that everything listens on; port 0 is any free one.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
     /// The API and the page.
@@ -48,7 +48,7 @@ pub struct Addresses {
     pub sns: SocketAddr,
 }
 
-/// Where the database is.
+/// The place of the database.
 #[derive(Clone, Debug)]
 pub enum Storage {
     /// Gone with the process.
@@ -59,9 +59,9 @@ pub enum Storage {
 
 /// DynamoDB, SNS and Secrets Manager without the API; they stop when this is dropped.
 pub struct Backends {
-    /// Where DynamoDB listens.
+    /// The address of DynamoDB.
     pub dynamodb: SocketAddr,
-    /// Where SNS and Secrets Manager listen.
+    /// The address of SNS and Secrets Manager.
     pub sns: SocketAddr,
     /// DynamoDB itself.
     pub engine: Engine,
@@ -74,7 +74,7 @@ pub struct Backends {
 
 /// The running services; they stop when they are dropped.
 pub struct Services {
-    /// Where everything listens, with the ports as they are.
+    /// The addresses that everything listens on, with the actual ports.
     pub addresses: Addresses,
     tasks: JoinSet<()>,
 }
@@ -89,7 +89,7 @@ pub enum StartError {
         address: SocketAddr,
         /// The option of the command line that chooses it.
         option: &'static str,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
     /// The database could not be started.
@@ -101,12 +101,12 @@ pub enum StartError {
     /// The laptop's secret could not be read or made.
     #[error("the laptop's secret could not be read or made")]
     KeySet(#[from] io::Error),
-    /// What is kept as the laptop's secret is none.
+    /// The file of the laptop's secret does not hold one.
     #[error("the laptop's secret is damaged; remove {} to have a new one made", path.display())]
     MalformedKeySet {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         source: MalformedKeySet,
     },
     /// A service ended by itself.
@@ -258,7 +258,7 @@ pub async fn serve(listener: TcpListener, app: Router) {
     }
 }
 
-/// What API Gateway tells a function of its caller's address.
+/// Adds the caller's address, which API Gateway tells a function.
 async fn from_where(mut request: Request) -> Request {
     let address = request
         .extensions()

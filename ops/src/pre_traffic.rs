@@ -31,13 +31,13 @@ use twofa::store::{Directory, DirectoryError};
 /// A number that is valid, as test numbers must be too; nothing is sent to it.
 const NUMBER: &str = "+447400123456";
 
-/// How long the client's key is valid, should the client not be removed.
+/// The life of the client's key, should the client not be removed.
 const KEY_LIFE: Duration = Duration::from_mins(15);
 
 /// The longest that one call of a function takes: its own time-out, and a cold start before it.
 const INVOKE_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// What CodeDeploy tells of the deployment.
+/// The event that CodeDeploy sends.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Event {
@@ -47,22 +47,22 @@ pub struct Event {
     pub lifecycle_event_hook_execution_id: String,
 }
 
-/// What the check may use.
+/// The state of the check, and the list of its permissions.
 #[derive(Clone, Debug)]
 pub struct PreTrafficState {
     /// The time.
     pub clock: Clock,
-    /// Where its client is made and removed.
+    /// The directory in which its client is made and removed.
     pub directory: Directory,
-    /// What its recipient is digested with.
+    /// The reader of the key set, to digest its recipient.
     pub key_set_reader: KeySetReader,
-    /// What calls the new versions.
+    /// The client that invokes the new versions.
     pub lambda: aws_sdk_lambda::Client,
-    /// Who is told what came of it.
+    /// The client that reports the outcome.
     pub codedeploy: aws_sdk_codedeploy::Client,
     /// The new versions.
     pub versions: Versions,
-    /// How long to wait until a function looks anew for a client that it did not find.
+    /// The pause after which a function looks anew for a client that it did not find.
     pub patience: Duration,
 }
 
@@ -77,7 +77,7 @@ pub struct Versions {
     pub template: String,
 }
 
-/// Why the new versions are not to get traffic.
+/// The reasons to give the new versions no traffic.
 #[derive(Debug, Error)]
 enum CheckError {
     /// A function answered something else.

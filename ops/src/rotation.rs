@@ -22,10 +22,10 @@ const CURRENT: &str = "AWSCURRENT";
 
 const PENDING: &str = "AWSPENDING";
 
-/// How much later than planned a rotation may be: Secrets Manager chooses the hour, and tries again.
+/// The most that a rotation may be late: Secrets Manager chooses the hour, and tries again.
 const PATIENCE: Duration = Duration::from_hours(48);
 
-/// What the function is asked for.
+/// A call of the function.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Call {
@@ -35,7 +35,7 @@ pub enum Call {
     Watch(Watch),
 }
 
-/// What the schedule of the stack tells.
+/// The event of the stack's schedule.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Watch {
@@ -45,11 +45,11 @@ pub struct Watch {
     pub rotation_days: u16,
 }
 
-/// What Secrets Manager asks for.
+/// The event of Secrets Manager.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Event {
-    /// What is to be done.
+    /// The step.
     pub step: Step,
     /// The ARN of the secret.
     pub secret_id: String,
@@ -71,7 +71,7 @@ pub enum Step {
     FinishSecret,
 }
 
-/// What was asked for was not done; the current version is as it was.
+/// A step that was not carried out; the current version is as it was.
 #[derive(Debug, Error)]
 pub enum RotationError {
     /// Secrets Manager did not do its part.
@@ -96,7 +96,7 @@ pub enum RotationError {
         "no rotation has been done for {days} days; see the secret's rotation in Secrets Manager"
     )]
     Overdue {
-        /// How old the current version is.
+        /// The age of the current version.
         days: i64,
     },
 }

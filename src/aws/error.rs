@@ -16,7 +16,7 @@ use thiserror::Error;
 pub struct AwsError {
     /// The operation, as AWS calls it.
     pub operation: &'static str,
-    /// What went wrong.
+    /// The kind of failure.
     pub kind: AwsErrorKind,
     /// The service's own code, where it answered.
     pub code: Option<String>,
@@ -24,7 +24,7 @@ pub struct AwsError {
     pub aws_request_id: Option<String>,
 }
 
-/// What went wrong with a call of AWS.
+/// The kinds of failed calls of AWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AwsErrorKind {
     /// No connection could be opened: the service has heard of nothing.

@@ -11,10 +11,10 @@ use crate::clock::Timestamp;
 use crate::domain::key_set::{KeySet, MalformedKeySet};
 use crate::metrics::{Step, timed};
 
-/// How long a function works with the secret that it has read.
+/// The time for which a function uses the key set that it has read.
 const READ_EVERY: Duration = Duration::from_hours(1);
 
-/// How long it waits after a failed reading, while the one it has still serves.
+/// The pause after a failed read, while the older key set is still used.
 const RETRY_AFTER: Duration = Duration::from_mins(1);
 
 /// Reads the secret from Secrets Manager, at start and every hour; clones share one reading.

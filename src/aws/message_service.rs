@@ -28,7 +28,7 @@ pub struct MessageService {
     sns: aws_sdk_sns::Client,
 }
 
-/// What became of a message.
+/// The outcome of a publish.
 #[derive(Clone, Debug)]
 pub enum Published {
     /// The service took it, under this id.

@@ -11,15 +11,15 @@ use crate::clock::Timestamp;
 use crate::domain::ids::ClientId;
 use crate::entropy::{self, EntropyError};
 
-/// What every API key starts with.
+/// The prefix of every API key.
 const KEY_PREFIX: &str = "2fa_";
 
-/// How many characters of base 62 carry at least 256 random bits.
+/// The length of a key's secret: characters of base 62 that carry at least 256 random bits.
 const KEY_SECRET_LENGTH: usize = 43;
 
 const BASE62: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// How many keys of a client may live at once, so that one can be exchanged without downtime.
+/// The most live keys of a client: two, so that a key can be replaced without downtime.
 pub const MAX_KEYS: usize = 2;
 
 /// An API key, `2fa_<client id>_<43 characters of base 62>`; it cannot be printed.
@@ -93,7 +93,7 @@ impl ApiKey {
 #[serde(try_from = "String", into = "String")]
 pub struct KeyDigest([u8; 32]);
 
-/// How many digits of its digest name a key to operators.
+/// The number of hexadecimal digits in a key's id.
 pub const KEY_ID_LENGTH: usize = 8;
 
 impl KeyDigest {
@@ -101,7 +101,7 @@ impl KeyDigest {
         Self(Sha256::digest(key).into())
     }
 
-    /// What operators and the log call the key: the first eight digits. They tell nothing of it.
+    /// The key's id for operators and the log: the first eight digits of its digest. They reveal nothing of it.
     #[must_use]
     pub fn id(&self) -> String {
         HEXLOWER.encode(&self.0[..KEY_ID_LENGTH / 2])
@@ -133,7 +133,7 @@ impl From<KeyDigest> for String {
 /// One of a client's keys, as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredKey {
-    /// What is kept of the key.
+    /// The key's digest, the only form that is stored.
     pub digest: KeyDigest,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_at: i64,
@@ -149,7 +149,7 @@ impl ConstantTimeEq for KeyDigest {
 }
 
 impl StoredKey {
-    /// What operators call the key; see [`KeyDigest::id`].
+    /// The key's id; see [`KeyDigest::id`].
     #[must_use]
     pub fn id(&self) -> String {
         self.digest.id()

@@ -14,7 +14,7 @@ use crate::domain::limits::Limits;
 use crate::domain::phone::{Country, NumberType};
 use crate::domain::template::Template;
 
-/// What may be switched off for a client, in the order in which a caller is told.
+/// The switches of a client, in the order in which a caller is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Switch {
@@ -68,14 +68,14 @@ impl From<Countries> for BTreeSet<Country> {
     }
 }
 
-/// What is kept of a client beside its templates.
+/// The stored settings of a client, without its templates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
-    /// What people call the client.
+    /// The client's display name.
     pub name: String,
     /// The keys that are accepted.
     pub api_keys: Vec<StoredKey>,
-    /// What is switched off.
+    /// The switches that are off.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub disabled: BTreeSet<Switch>,
     /// The networks that it may call from; none: all.
@@ -90,7 +90,7 @@ pub struct Profile {
     /// account's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_price: Option<String>,
-    /// What it may use up.
+    /// The client's limits.
     #[serde(default, deserialize_with = "Limits::deserialize_checked")]
     pub limits: Limits,
     /// Whether it has a balance of SMS parts, kept with its usage; else it may send any number.
@@ -144,9 +144,9 @@ impl Profile {
 pub struct Client {
     /// Its name.
     pub id: ClientId,
-    /// Who it is and what it may do.
+    /// The client's settings.
     pub profile: Profile,
-    /// What it may send, sorted by name.
+    /// The client's templates, sorted by name.
     pub templates: Vec<Template>,
 }
 

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::entropy::{self, EntropyError};
 
-/// How many digits a code may have. NIST SP 800-63B-4 §3.1.3.2 asks for at least six.
+/// The allowed lengths of a code in digits. NIST SP 800-63B-4 §3.1.3.2 asks for at least six.
 pub const CODE_LENGTH: RangeInclusive<u8> = 4..=10;
 
 const DIGITS: &[u8] = b"0123456789";

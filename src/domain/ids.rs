@@ -20,7 +20,7 @@ pub struct ClientId(String);
 #[error("must be 1 to 32 lower-case letters, digits and hyphens, and not start with a hyphen")]
 pub struct ClientIdError;
 
-/// How the names of such clients begin; the policy of the check allows it no others.
+/// The prefix of such clients' names; the check's policy allows it no others.
 const PRE_TRAFFIC: &str = "pre-traffic-";
 
 impl ClientId {

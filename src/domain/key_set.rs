@@ -76,7 +76,7 @@ pub struct KeySet {
 #[derive(Debug)]
 struct Key {
     bytes: SecretBox<[u8; 32]>,
-    /// What has taken the key in and nothing else yet: half the work of a digest.
+    /// An HMAC that has absorbed the key and nothing else: half the work of a digest.
     mac: Hmac<Sha256>,
 }
 
@@ -264,7 +264,7 @@ impl KeySet {
         ]))
     }
 
-    /// What a client's recipient is known by.
+    /// The digest that identifies a client's recipient.
     #[must_use]
     pub fn recipient_digest(&self, client: &ClientId, number: &PhoneNumber) -> Digest {
         self.recipient

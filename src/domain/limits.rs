@@ -8,10 +8,10 @@ use thiserror::Error;
 
 use crate::domain::template::TTL_SECONDS;
 
-/// How many messages a recipient may be sent within any span of time, by one client.
+/// A sliding window: the most messages that one client may send to a recipient within a span of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
-    /// How many, 1–[`MAX_WINDOW_SENDS`].
+    /// The number of messages, 1–[`MAX_WINDOW_SENDS`].
     pub sends: u16,
     /// Within how many seconds, 1–86,400.
     pub seconds: u32,
@@ -32,11 +32,11 @@ pub const MAX_LOCK_SECONDS: u32 = 30 * 24 * 60 * 60;
 /// Below so many failures a lock meets honest people who mistype.
 pub const FEW_FAILURES: u32 = 20;
 
-/// What a client may use up.
+/// The limits of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// How often a recipient may be sent to; every window holds. At most [`MAX_WINDOWS`].
+    /// The windows of each recipient, all of which apply. At most [`MAX_WINDOWS`].
     pub windows: Vec<Window>,
     /// After how many consecutive wrong guesses a recipient is locked, the guesses still open on
     /// live codes included: 1–[`MAX_FAILURES`].
@@ -44,10 +44,10 @@ pub struct Limits {
     /// For how many seconds after the last failure a lock holds, 1–[`MAX_LOCK_SECONDS`]; none: until an
     /// operator unlocks the recipient.
     pub lock_seconds: Option<u32>,
-    /// How many requests in one second of the clock; absent: any.
+    /// The most requests in one second of the clock; absent: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_second: Option<u32>,
-    /// How many requests in one day of UTC; absent: any.
+    /// The most requests in one day of UTC; absent: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_day: Option<u32>,
 }
@@ -87,7 +87,7 @@ pub enum LimitsError {
         "the windows allow {open} open guesses within ten minutes, which must be fewer than max_failures"
     )]
     OpenGuesses {
-        /// How many.
+        /// The number of open guesses.
         open: u32,
     },
     /// A lock out of bounds.
@@ -175,7 +175,7 @@ impl Limits {
         u32::from(self.max_failures).checked_sub(self.open_guesses(max_attempts))
     }
 
-    /// How many wrong guesses in a row lock a recipient of a client whose templates allow up to
+    /// The number of wrong guesses in a row that locks a recipient of a client whose templates allow up to
     /// `max_attempts` guesses.
     #[must_use]
     pub fn failures_that_lock(&self, max_attempts: u8) -> u32 {
@@ -183,14 +183,14 @@ impl Limits {
             .map_or(0, |admitted| admitted + 1)
     }
 
-    /// How long a lock holds after the last failure; `None`: until an operator unlocks the recipient.
+    /// The duration of a lock after the last failure; `None`: until an operator unlocks the recipient.
     #[must_use]
     pub fn lock(&self) -> Option<Duration> {
         self.lock_seconds
             .map(|seconds| Duration::from_secs(seconds.into()))
     }
 
-    /// How many guesses may be open at once: the codes that the windows let be alive together, the
+    /// The most guesses that can be open at once: the codes that the windows let be alive together, the
     /// new one among them, times the guesses at each. No code lives longer than ten minutes.
     fn open_guesses(&self, max_attempts: u8) -> u32 {
         let longest_life = *TTL_SECONDS.end();

@@ -21,7 +21,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// How many units fit into a message of one part: 140 octets.
+    /// The units that fit into a message of one part: 140 octets.
     const fn single(self) -> usize {
         match self {
             Self::Gsm7 => 160,
@@ -29,7 +29,7 @@ impl Encoding {
         }
     }
 
-    /// How many units fit into each of several parts: 140 octets less the header of 6 octets that
+    /// The units that fit into each of several parts: 140 octets less the header of 6 octets that
     /// puts them together (3GPP TS 23.040 §9.2.3.24.1).
     const fn concatenated(self) -> usize {
         match self {
@@ -67,7 +67,7 @@ pub struct Sms {
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the message takes {parts} SMS parts; at most {MAX_PARTS} are allowed")]
 pub struct TooManyParts {
-    /// How many it would take.
+    /// The number of parts that the text would take.
     pub parts: usize,
 }
 
@@ -106,7 +106,7 @@ impl Sms {
         self.encoding
     }
 
-    /// How many parts the network carries and bills.
+    /// The number of parts that the network carries and bills.
     #[must_use]
     pub fn parts(&self) -> usize {
         self.parts

@@ -11,7 +11,7 @@ use rlibphonenumber::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// How many digits a number has after normalisation: the wire contract's bounds. The upper one is
+/// The allowed number of digits after normalisation: the wire contract's bounds. The upper one is
 /// ITU-T E.164 §6.2.1.
 const DIGITS: RangeInclusive<usize> = 9..=15;
 
@@ -88,7 +88,7 @@ impl NumberType {
     }
 }
 
-/// Why a number was refused, in the order of precedence of the wire contract.
+/// The reasons to refuse a number, in the wire contract's order of precedence.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum PhoneError {
     /// Not 9–15 digits after normalisation, or a character that is no digit.
@@ -183,7 +183,7 @@ impl PhoneNumber {
         &self.country
     }
 
-    /// What kind of line it is.
+    /// The type of line.
     #[must_use]
     pub fn number_type(&self) -> NumberType {
         self.number_type
@@ -230,7 +230,7 @@ pub enum CountryError {
     NoNumbers,
 }
 
-/// What people write for a country whose code is another: the common name's letters (ISO 3166-1 reserves
+/// Codes that people write for a country whose code is another: the common name's letters (ISO 3166-1 reserves
 /// them), and the European Union's own code.
 const ALIASES: [(&str, &str); 2] = [("UK", "GB"), ("EL", "GR")];
 

@@ -14,38 +14,38 @@ use crate::domain::ids::TemplateId;
 /// The placeholder that the code takes; a parameter of this name is ignored.
 pub const CODE: &str = "code";
 
-/// How long a code may live, in seconds. The upper bound is also the longest that NIST SP 800-63B-4
+/// The allowed lives of a code, in seconds. The upper bound is also the longest that NIST SP 800-63B-4
 /// §3.1.3.2 allows an out-of-band secret to be valid (10 minutes).
 pub const TTL_SECONDS: RangeInclusive<u32> = 30..=600;
 
 /// For how many seconds a code lives where the template does not say.
 pub const DEFAULT_TTL: u32 = 300;
 
-/// How many digits a code has where the template does not say.
+/// The default number of digits of a code.
 pub const DEFAULT_CODE_LENGTH: u8 = 6;
 
-/// How many guesses a code allows where the template does not say.
+/// The default number of guesses at a code.
 pub const DEFAULT_MAX_ATTEMPTS: u8 = 5;
 
-/// How many guesses at one code a template may allow.
+/// The allowed numbers of guesses at one code.
 pub const MAX_ATTEMPTS: RangeInclusive<u8> = 1..=10;
 
 /// One of a client's message templates; every field is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    /// What a request names it by.
+    /// The id by which a request names the template.
     pub id: TemplateId,
-    /// What people call it.
+    /// The template's display name.
     pub name: String,
-    /// Who the message comes from.
+    /// The sender of the message.
     pub from: Sender,
-    /// What the message says.
+    /// The text of the message.
     pub text: TemplateText,
-    /// How long a code lives.
+    /// The life of a code.
     pub ttl: Duration,
-    /// How many digits a code has.
+    /// The number of digits of a code.
     pub code_length: u8,
-    /// How many guesses at one code are allowed.
+    /// The number of guesses at one code.
     pub max_attempts: u8,
 }
 
@@ -188,7 +188,7 @@ impl TryFrom<TemplateFields> for Template {
     }
 }
 
-/// Who a message comes from.
+/// The sender of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sender {
     /// An alphanumeric sender id: 2–11 ASCII letters and digits, at least one of them a letter.
@@ -224,7 +224,7 @@ impl Sender {
             .ok_or(SenderError)
     }
 
-    /// Why SNS refuses every message from it, if it does, though the wire contract allows it.
+    /// The reason why SNS refuses every message from this sender, if it does, though the wire contract allows it.
     /// See <https://docs.aws.amazon.com/sns/latest/dg/sms_publish-to-phone.html>.
     #[must_use]
     pub fn refused_by_sns(&self) -> Option<&'static str> {
@@ -261,7 +261,7 @@ enum Segment {
     Placeholder(String),
 }
 
-/// Why a text is no template.
+/// The reasons to refuse a template's text.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum TextError {
     /// A `${` that is no placeholder.
@@ -444,7 +444,7 @@ mod tests {
         }
     }
 
-    /// What makes a valid template invalid.
+    /// A change that makes a valid template invalid.
     type Mistake = fn(&mut TemplateFields);
 
     #[test]

@@ -71,7 +71,7 @@ fn is_json(headers: &HeaderMap) -> bool {
         || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-/// What is read from the fields of a JSON object.
+/// A JSON object whose fields are read one by one, with all problems collected.
 pub(super) trait FromFields: Sized {
     /// Reads the fields; what is wrong is noted in them.
     fn from_fields(fields: &mut Fields<'_>) -> Option<Self>;

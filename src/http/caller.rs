@@ -1,4 +1,4 @@
-//! Who calls, and when.
+//! The authenticated client, the time of the call and its `Idempotency-Key`.
 
 use std::convert::Infallible;
 use std::net::IpAddr;

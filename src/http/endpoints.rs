@@ -67,7 +67,7 @@ impl Endpoint {
     }
 }
 
-/// What all routers share: a 404 for every other path, and an eye on every call.
+/// Adds the parts that all routers share: a 404 for every other path, and the observation of every call.
 fn finish(routes: Router, metrics: Metrics) -> Router {
     routes
         .fallback(async || ApiError::NotFound)
@@ -126,7 +126,7 @@ pub(super) struct SendCodeResponse {
     /// for `REJECTED`.
     #[schema(example = "ACCEPTED", extensions(("x-extensible-enum" = json!(["ACCEPTED", "REJECTED"]))))]
     status: &'static str,
-    /// What validates the code; after a rejection, for correlation only. Keep it in your server's
+    /// The id that validates the code; after a rejection, for correlation only. Keep it in your server's
     /// session, with the number.
     #[schema(value_type = uuid::Uuid, example = "44650fd7-cd92-443c-bcb8-8230bded2eec")]
     request_id: RequestId,
@@ -285,25 +285,25 @@ pub(super) struct TemplatesBody {
 /// One template.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TemplateBody {
-    /// What a request names it by: its `template_id`.
+    /// The template's id: a request's `template_id`.
     #[schema(value_type = uuid::Uuid, example = "6f1f8c2e-6d0e-4a55-9c1d-2b7a4f0c1a01")]
     id: TemplateId,
-    /// What people call it.
+    /// The template's display name.
     #[schema(example = "Login")]
     name: String,
     /// The sender that the recipient sees.
     #[schema(example = "Shop")]
     from: String,
-    /// What the SMS says; `${code}` and other placeholders are filled in.
+    /// The text of the SMS; `${code}` and other placeholders are filled in.
     #[schema(example = "${code} is your Shop code. Never share it.")]
     text: String,
-    /// How long a code lives, in seconds.
+    /// The life of a code, in seconds.
     #[schema(minimum = 30, maximum = 600, example = 300)]
     ttl: u64,
-    /// How many digits a code has.
+    /// The number of digits of a code.
     #[schema(minimum = 4, maximum = 10, example = 6)]
     code_length: u8,
-    /// How many guesses at one code are allowed.
+    /// The number of guesses at one code.
     #[schema(minimum = 1, maximum = 10, example = 5)]
     max_attempts: u8,
 }

@@ -21,11 +21,11 @@ use crate::validate::ValidateError;
 /// After how many seconds a call may be repeated that failed because AWS did.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// What came of a call, as the log tells it; an extension of its response.
+/// The outcome of a call in the log; an extension of its response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome(pub(super) &'static str);
 
-/// Why a call got no outcome.
+/// A refused or failed call.
 #[derive(Debug, Error)]
 pub(super) enum ApiError {
     #[error("the body is not valid")]
@@ -70,7 +70,7 @@ fn caused_by(error: Option<&AwsError>) -> String {
     error.map_or_else(String::new, |error| format!(": {error}"))
 }
 
-/// Why a caller is not let in, in the order in which it is told.
+/// The reasons to refuse a caller, in the order in which they are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AuthError {
     Unauthorized,
@@ -97,13 +97,13 @@ impl AuthError {
     }
 }
 
-/// What is wrong with one field of the body.
+/// The error of one field of the body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct FieldError {
     /// The path of the field; empty for a body that is no JSON object.
     #[schema(example = "to")]
     pub(super) property: String,
-    /// What it must be.
+    /// The rule that it breaks.
     #[schema(example = "must be a string")]
     pub(super) error: String,
 }
@@ -153,7 +153,7 @@ pub(super) struct UnavailableBody {
     request_id: RequestId,
 }
 
-/// What every endpoint may answer instead of an outcome.
+/// The error responses of every endpoint.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the fields are the published form of failures")]
 pub(super) enum ErrorResponses {
@@ -171,7 +171,7 @@ pub(super) enum ErrorResponses {
     Unavailable(RejectedBody),
 }
 
-/// What an endpoint with a body may answer beside that.
+/// Further error responses of an endpoint with a body.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the fields are the published form of failures")]
 pub(super) enum BodyErrorResponses {

@@ -1,4 +1,4 @@
-//! What every call has in common: its id, its headers, and its one line in the log.
+//! The id, the headers and the log line of every call.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::metrics::{self, Call, Context, Metrics};
 
 use super::error::{ApiError, Outcome};
 
-/// How long before its deadline a function answers at the latest.
+/// The time before its deadline at which a function answers at the latest.
 const FOR_THE_ANSWER: Duration = Duration::from_secs(1);
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

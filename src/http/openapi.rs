@@ -33,7 +33,7 @@ use super::error::{FieldError, InvalidBody, RejectedBody};
 )]
 struct Api;
 
-/// What all operations share.
+/// The parts that all operations share.
 struct Common;
 
 impl Modify for Common {

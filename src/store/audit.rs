@@ -17,7 +17,7 @@ use super::value::Item;
 
 const AUDIT: &str = "AUDIT#";
 
-/// What an operator changed.
+/// The record of one operator's change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The change's own id, and the version of the profile that it wrote.
@@ -26,11 +26,11 @@ pub struct Record {
     pub client: ClientId,
     /// When, in milliseconds since the Unix epoch.
     pub at: i64,
-    /// Who did it: the caller's ARN.
+    /// The operator: the caller's ARN.
     pub by: String,
     /// The command.
     pub what: String,
-    /// What it did, a line each; no secret, no key and no whole number.
+    /// The effects, a line each; no secret, no key and no whole number.
     pub details: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What a request does to the tables: it begins, is marked as sent, undone, or taken over.
+//! The life of a send in the tables: it begins, is marked as sent, undone, or taken over.
 //!
 //! A verification is one item, gone a day after its code:
 //!
@@ -42,14 +42,14 @@ use super::transaction::{Call, Cancelled, OPERATION};
 use super::value::{Item, integer, is_written, number, text};
 use super::{Verifications, code_attribute};
 
-/// How long an item is remembered past its code's end: the wire contract's memory of a repeated call.
+/// The time for which an item is remembered past its code's end: the wire contract's memory of a repeated call.
 const REMEMBERED: Duration = Duration::from_hours(24);
 
-/// How much longer it is kept. A begin that lands after its undo must meet what the undo met, so nothing
+/// The time for which it is kept beyond that. A begin that lands after its undo must meet what the undo met, so nothing
 /// may be removed that is not forgotten already.
 const KEPT_LONGER: Duration = Duration::from_mins(1);
 
-/// How often a recipient is looked at anew that others change at the same time.
+/// The most tries of a begin whose recipient others change at the same time.
 const TRIES: usize = 4;
 
 /// After how long a caller may ask again whose recipient others keep changing.
@@ -80,9 +80,9 @@ pub struct NewVerification<'a> {
     pub code: Digest,
     /// The seed that the code is made from.
     pub seed: CodeSeed,
-    /// How many digits the code has.
+    /// The number of digits of the code.
     pub code_length: u8,
-    /// How many guesses are allowed.
+    /// The number of guesses.
     pub max_attempts: u8,
     /// The moment of the call.
     pub now: Timestamp,
@@ -92,13 +92,13 @@ pub struct NewVerification<'a> {
     pub call: &'a Call,
     /// Until when no other call may take it over.
     pub lease_until: Timestamp,
-    /// What its message takes; a test number's takes nothing.
+    /// The charge; a test number has none.
     pub charge: Option<Charge<'a>>,
-    /// What a repeated request is compared with.
+    /// The facts that a repeated request is compared with.
     pub keyed: Option<Keyed<'a>>,
 }
 
-/// What a repeated request is compared with.
+/// The facts that a repeated request is compared with.
 #[derive(Clone, Copy, Debug)]
 pub struct Keyed<'a> {
     /// The digest of what the body means.
@@ -107,7 +107,7 @@ pub struct Keyed<'a> {
     pub parameters: &'a [&'a str],
 }
 
-/// What became of a begin.
+/// The outcome of a begin.
 #[derive(Debug)]
 pub enum Begun {
     /// The verification is stored and its send charged.
@@ -135,7 +135,7 @@ impl Begun {
     }
 }
 
-/// What became of an undo.
+/// The outcome of an undo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undone {
     /// Nothing of this call is charged, and no code of it is alive.
@@ -148,7 +148,7 @@ pub enum Undone {
 #[derive(Clone, Debug)]
 pub struct Met(Item);
 
-/// How far an earlier call has come.
+/// The progress of an earlier call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// The message service took the message, or the right code came back.
@@ -162,7 +162,7 @@ pub enum Progress {
 }
 
 impl Met {
-    /// How far it has come.
+    /// The progress of the call.
     #[must_use]
     pub fn progress(&self) -> Progress {
         let spent = self.integer("attempts") >= self.integer("max_attempts");
@@ -227,7 +227,7 @@ impl Met {
         CodeSeed::decode(self.text("seed"))
     }
 
-    /// How many digits its code has.
+    /// The number of digits of its code.
     #[must_use]
     pub fn code_length(&self) -> u8 {
         integer(self.0.get("code_length")).unwrap_or_default()
@@ -460,7 +460,7 @@ impl Verifications {
         }
     }
 
-    /// What is stored of an earlier call with the same `Idempotency-Key`: one strongly consistent read.
+    /// Reads the verification of an earlier call with the same `Idempotency-Key`: one strongly consistent read.
     ///
     /// # Errors
     /// When DynamoDB does not answer.
@@ -601,7 +601,7 @@ fn collected_at(expires_at: Timestamp) -> i64 {
     expires_at.plus(REMEMBERED).plus(KEPT_LONGER).as_secs_ceil()
 }
 
-/// What has this `ttl` or an earlier one is forgotten at `now`.
+/// The `ttl` at or below which an item is forgotten at `now`.
 fn forgotten_by(now: Timestamp) -> i64 {
     now.plus(KEPT_LONGER).as_millis().div_euclid(1000)
 }

@@ -1,4 +1,4 @@
-//! What operators change: one transaction for each change, done once, with a [`Record`] of it.
+//! Operators' changes: one transaction for each change, done once, with a [`Record`] of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

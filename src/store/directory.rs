@@ -27,11 +27,11 @@ use crate::domain::ids::{ClientId, TemplateId};
 use crate::domain::template::{Template, TemplateFields};
 use crate::metrics::{Step, timed};
 
-/// How long a function works with what it has read of a client; so long may a change by the
+/// The time for which a function uses what it has read of a client; so long may a change by the
 /// operator take to arrive.
 pub const KEEP: Duration = Duration::from_secs(30);
 
-/// How many clients one function remembers, those that do not exist among them.
+/// The most clients that one function remembers, those that do not exist among them.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 
 const PROFILE: &str = "PROFILE";
@@ -61,11 +61,11 @@ pub enum DirectoryError {
     /// An item is not of the product's form.
     #[error("the directory's item {sort_key} of client {client} is malformed: {source}")]
     Malformed {
-        /// Whose item it is.
+        /// The client of the item.
         client: ClientId,
-        /// Which one.
+        /// The item's sort key.
         sort_key: String,
-        /// What is wrong with it.
+        /// The cause.
         source: serde_dynamo::Error,
     },
 }

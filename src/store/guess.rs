@@ -1,4 +1,4 @@
-//! What a guess does to a verification: it is counted, compared and consumed in one write.
+//! A guess: the attempt is counted, the code compared and consumed, in one write.
 //!
 //! The code's digest is the *name* of an attribute of the verification, so that one conditional write
 //! counts a guess, compares it and consumes the code: `if_not_exists(<digest of the guess>, state)` is

@@ -19,29 +19,29 @@ use crate::domain::limits::{Limits, MAX_LOCK_SECONDS, MAX_WINDOW_SENDS};
 use super::Verifications;
 use super::value::{Item, integer, is_written, number, text};
 
-/// How long a recipient is remembered after the last send: as long as any window or lock. One whose lock
+/// The time for which a recipient is remembered after the last send: as long as any window or lock. One whose lock
 /// an operator must lift is remembered until then.
 const KEPT: Duration = Duration::from_secs(MAX_LOCK_SECONDS as u64);
 
 /// After how long to ask again for a recipient whose lock an operator must lift.
 const A_DAY: Duration = Duration::from_hours(24);
 
-/// How much of a guess's call id names it among a recipient's failures: 48 bits.
+/// The number of characters of a guess's call id that name it among a recipient's failures: 48 bits.
 const NAME: usize = 8;
 
 /// So many sends a list may have before it is cut to those that a window can count.
 const LONGEST: usize = 2 * MAX_WINDOW_SENDS as usize;
 
-/// What a message takes.
+/// The charge of a send.
 #[derive(Clone, Copy, Debug)]
 pub struct Charge<'a> {
     /// The recipient, whose windows it enters.
     pub recipient: Digest,
     /// The client's limits.
     pub limits: &'a Limits,
-    /// How many failures the recipient may have.
+    /// The most failures that the recipient may have.
     pub admitted: u32,
-    /// How many SMS parts it has.
+    /// The number of SMS parts.
     pub parts: usize,
     /// Whether they are paid from a balance.
     pub prepaid: bool,
@@ -52,7 +52,7 @@ pub struct Charge<'a> {
 pub struct RecipientState {
     /// The moments at which it was sent to, newest first.
     pub sends: Vec<Timestamp>,
-    /// How many guesses failed since the last right one.
+    /// The number of failed guesses since the last right one.
     pub failures: u32,
     /// The moment of the last failure.
     pub failed_at: Option<Timestamp>,

@@ -1,4 +1,4 @@
-//! How a transaction is tried until its outcome is known.
+//! Transactions, tried until their outcome is known.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -16,7 +16,7 @@ use crate::metrics;
 use super::Verifications;
 use super::value::Item;
 
-/// Why an item of a transaction was not written, where another attempt may write it.
+/// The codes of cancelled items that another attempt may write.
 const PASSING: [&str; 4] = [
     "ProvisionedThroughputExceeded",
     "RequestLimitExceeded",
@@ -140,7 +140,7 @@ pub(super) async fn transact(
 /// The operation, as AWS calls it.
 pub(super) const OPERATION: &str = "TransactWriteItems";
 
-/// What became of an attempt that did not succeed.
+/// The outcome of an attempt that did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AttemptOutcome {
     /// A condition does not hold.

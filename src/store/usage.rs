@@ -1,4 +1,4 @@
-//! What clients use up, and the stack as a whole.
+//! Caps, counts and balances of clients and of the stack.
 //!
 //! | id | holds | written |
 //! |---|---|---|
@@ -31,19 +31,19 @@ use super::value::{Item, integer, is_written, number, text};
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// How many days of counts are shown; DynamoDB removes them in the days after.
+/// The number of days whose counts are shown; DynamoDB removes them in the days after.
 const DAYS_SHOWN: i64 = 7;
 
-/// How long counts are kept past their second or day.
+/// The time for which counts are kept past their second or day.
 const KEPT: Duration = Duration::from_hours(24 * DAYS_SHOWN.unsigned_abs());
 
-/// How many keys `BatchGetItem` takes.
+/// The most keys that `BatchGetItem` takes.
 const BATCH: usize = 100;
 
 /// A balance that has been lifted: functions that have not learned of it yet refuse nobody.
 const LIFTED: i64 = 1_000_000_000_000;
 
-/// Whose usage it is.
+/// The owner of a count: a client, or the stack.
 #[derive(Clone, Copy, Debug)]
 pub enum UsageCounter<'a> {
     /// One client's.
@@ -55,11 +55,11 @@ pub enum UsageCounter<'a> {
 /// A limit of one second or day: on a client's requests, or on everybody's SMS parts.
 #[derive(Clone, Copy, Debug)]
 pub struct Cap<'a> {
-    /// Whose it is.
+    /// The owner.
     pub counter: UsageCounter<'a>,
     /// A second of the clock or a day of UTC.
     pub period: Duration,
-    /// How many there may be.
+    /// The most that it may count.
     pub most: u32,
 }
 

@@ -1,4 +1,4 @@
-"""What docs/security.md says is shown by a test is shown by one that is there."""
+"""The tests that docs/security.md names are there, and doc comments begin as they should."""
 
 import pathlib
 import re
@@ -6,6 +6,9 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "security.md"
+
+# The crates that readers of the product read.
+PRODUCT = ("src", "admin/src", "local/src", "ops/src")
 
 # `file: function`, and whatever begins like it.
 NAMED = re.compile(r"`([\w./-]+\.(?:rs|py)):([^`]*)`")
@@ -83,6 +86,15 @@ class Missing(unittest.TestCase):
             "src/domain/code.rs: a test", "src/domain/code.rs: 'a test' is no name of a function"
         )
         self.check("src/domain/code.rs:", "src/domain/code.rs: '' is no name of a function")
+
+
+class Comments(unittest.TestCase):
+    def test_a_doc_comment_begins_with_a_noun_or_a_verb(self):
+        question = re.compile(r"^\s*//[/!] (What|Whose?|How|Where|Why|Which) .*", re.MULTILINE)
+        files = [file for crate in PRODUCT for file in (ROOT / crate).rglob("*.rs")]
+        found = [line[0] for file in files for line in question.finditer(file.read_text())]
+        self.assertEqual(found, [])
+        self.assertGreater(len(files), 50)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ use crate::entropy::{self, EntropyError};
 
 use super::{Key, KeySet};
 
-/// How long a rotation must be past before the next: a function works with what it read up to an hour
+/// The shortest time between two rotations: a function works with what it read up to an hour
 /// ago, and a code lives for minutes, so each knows the pepper of the other with hours to spare.
 const ROTATE_AFTER: Duration = Duration::from_hours(24);
 
-/// How long after a version was made its rotation may take effect as of then.
+/// The longest time between making a version and its taking effect that keeps the version's time.
 const PROMPT: Duration = Duration::from_mins(1);
 
 /// The secret is not rotated.
