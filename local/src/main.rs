@@ -199,7 +199,7 @@ Twofa runs on this machine. No SMS leaves it.
   API key   {API_KEY} (of the client demo; opens this machine alone)
 
 The client demo has limits of its own: {demo_window} to a number.
-A client that you add has the default ones: {default_window}, and more (README, Operate).
+A client that you add has the default ones: {default_window}, and more (docs/cli.md).
 
 Ask for a code:
 
