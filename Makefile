@@ -44,9 +44,12 @@ fmt: $(tools.fmt) ## how Rust and Python are laid out; `cargo fmt` and `make fix
 	.tools/lint/bin/ruff format --check
 
 .PHONY: lint
-lint: $(tools.lint) ## Clippy, ruff, the form of the public workflow
+lint: $(tools.lint) ## Clippy, ruff, the form of what GitHub reads
 	.tools/lint/bin/ruff check
 	.tools/lint/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.tools/lint/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	.tools/lint/bin/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	.tools/lint/bin/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: test
