@@ -9,7 +9,11 @@ use twofa::domain::client::{Countries, Profile};
 use twofa_local::inbox::InjectedError;
 
 use crate::fault_proxy::NetworkFault;
-use crate::harness::{App, DAY, NUMBER, VALIDATE, code_in, not_found, not_matched, success};
+use crate::harness::{
+    App, DAY,
+    Guess::{Right, Wrong},
+    NUMBER, VALIDATE, code_in,
+};
 
 #[tokio::test]
 async fn a_right_code_whose_answer_is_lost_succeeds_exactly_once() {
@@ -19,9 +23,7 @@ async fn a_right_code_whose_answer_is_lost_succeeds_exactly_once() {
         app.dynamodb.take_calls();
         app.dynamodb
             .inject("UpdateItem", vec![NetworkFault::LostAfter; lost]);
-        app.validate(&sent.code, &sent.request_id)
-            .await
-            .is(200, success());
+        app.guess(&sent, Right).await.is_success();
         assert_eq!(
             app.dynamodb.take_calls().len(),
             lost + 1,
@@ -33,9 +35,7 @@ async fn a_right_code_whose_answer_is_lost_succeeds_exactly_once() {
             AttributeValue::N("1".to_owned()),
             "and counted once"
         );
-        app.validate(&sent.code, &sent.request_id)
-            .await
-            .is(404, not_found());
+        app.guess(&sent, Right).await.is_not_found();
     }
 }
 
@@ -48,9 +48,7 @@ async fn a_wrong_code_whose_answer_is_lost_is_counted_once() {
             "UpdateItem",
             [NetworkFault::LostAfter, NetworkFault::LostAfter],
         );
-        app.validate(&sent.wrong_code(), &sent.request_id)
-            .await
-            .is(200, not_matched());
+        app.guess(&sent, Wrong).await.is_not_matched();
     }
     let item = app.stored(&sent.request_id).await.unwrap();
     assert_eq!(item["attempts"], AttributeValue::N("5".to_owned()));
@@ -61,14 +59,10 @@ async fn a_right_code_on_the_last_guess_survives_a_lost_answer() {
     let app = App::start().await;
     let sent = app.send().await;
     for _ in 0..4 {
-        app.validate(&sent.wrong_code(), &sent.request_id)
-            .await
-            .is(200, not_matched());
+        app.guess(&sent, Wrong).await.is_not_matched();
     }
     app.dynamodb.inject("UpdateItem", [NetworkFault::LostAfter]);
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
 }
 
 #[tokio::test]
@@ -81,9 +75,7 @@ async fn a_right_code_outlives_a_network_that_falls_silent() {
         NetworkFault::HeldAfter,
     ];
     app.dynamodb.inject("UpdateItem", silent);
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
 }
 
 #[tokio::test]
@@ -103,9 +95,7 @@ async fn retries_do_not_run_out_in_an_outage() {
         "UpdateItem",
         [NetworkFault::LostAfter, NetworkFault::LostAfter],
     );
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
 }
 
 #[tokio::test]
@@ -132,9 +122,7 @@ async fn what_may_have_been_sent_stays_charged_and_alive() {
         assert_eq!(parts.len(), 1, "{fault:?}: the metrics count it");
         app.request_as(&key, NUMBER).await.is_limited();
         let question = json!({ "code": code, "request_id": id });
-        app.post_as(&key, VALIDATE, question)
-            .await
-            .is(200, success());
+        app.post_as(&key, VALIDATE, question).await.is_success();
     }
 }
 
@@ -160,15 +148,11 @@ async fn a_success_without_what_was_asked_for_is_no_answer() {
         app.dynamodb.inject("UpdateItem", [fault, fault]);
         app.dynamodb
             .inject("UpdateItem RECIPIENT", vec![NetworkFault::Conflicts; 6]);
-        app.validate(&sent.wrong_code(), &sent.request_id)
-            .await
-            .is(200, not_matched());
+        app.guess(&sent, Wrong).await.is_not_matched();
         let number = app.messages()[0].to.clone();
         assert_eq!(app.recipient("demo", &number).await.failures, 1);
         app.dynamodb.inject("UpdateItem", [fault, fault]);
-        app.validate(&sent.code, &sent.request_id)
-            .await
-            .is(200, success());
+        app.guess(&sent, Right).await.is_success();
         // A client that cannot be read is not taken to be unknown, nor remembered so.
         app.advance(Duration::from_secs(30));
         app.dynamodb.inject("Query", vec![fault; 4]);
@@ -205,13 +189,11 @@ async fn a_guess_that_was_never_counted_may_be_made_again() {
     let app = App::start().await;
     let sent = app.send().await;
     app.dynamodb.down(true);
-    app.validate(&sent.code, &sent.request_id)
+    app.guess(&sent, Right)
         .await
         .is_refusal(503, "GENERAL_ERROR");
     app.dynamodb.down(false);
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
 }
 
 #[tokio::test]
@@ -237,9 +219,7 @@ async fn a_request_survives_any_lost_call_and_is_charged_once() {
             );
             let recipient = app.recipient("demo", &app.messages()[0].to).await;
             assert_eq!(recipient.sends.len(), 1, "{operation} {fault:?}");
-            app.validate(&sent.code, &sent.request_id)
-                .await
-                .is(200, success());
+            app.guess(&sent, Right).await.is_success();
         }
     }
 }
@@ -253,9 +233,7 @@ async fn a_code_that_could_not_be_marked_as_sent_is_still_accepted() {
     let item = app.stored(&sent.request_id).await.unwrap();
     let first = &item["sends"].as_m().unwrap()["first"].as_m().unwrap();
     assert_eq!(first["state"], AttributeValue::S("stored".to_owned()));
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
 }
 
 #[tokio::test]
@@ -389,7 +367,7 @@ async fn one_attempt_that_may_have_sent_makes_all_of_them_unknown() {
         "what may be sent is not sent again"
     );
     let code = code_in(&app.messages()[0].text);
-    app.validate(&code, &id).await.is(200, success());
+    app.validate(&code, &id).await.is_success();
     // SNS itself says that it failed: it may have sent the message all the same.
     app.inbox
         .fail_next([InjectedError::InternalError, InjectedError::OptedOut]);
@@ -414,9 +392,7 @@ async fn a_passing_fault_of_sns_is_bridged() {
         .fail_next([InjectedError::Throttled, InjectedError::Throttled]);
     let sent = app.send().await;
     assert_eq!((app.inbox.publishes(), app.messages().len()), (3, 1));
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
 }
 
 #[tokio::test]
@@ -444,13 +420,9 @@ async fn the_secret_is_read_every_hour_and_an_old_one_serves_on() {
     app.advance(Duration::from_hours(1));
     app.sns
         .inject("GetSecretValue", vec![NetworkFault::LostBefore; 4]);
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(404, not_found());
+    app.guess(&sent, Right).await.is_not_found();
     let sent = app.send().await;
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
     assert_eq!(
         app.sns.take_operations(),
         ["Publish"],
@@ -470,8 +442,6 @@ async fn a_connection_that_died_while_it_was_idle_is_not_used() {
     // The pool goes by the clock of the system.
     tokio::time::sleep(Duration::from_millis(2_100)).await;
     app.send().await;
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
     assert_eq!(app.messages().len(), 2);
 }

@@ -161,6 +161,24 @@ impl Answer {
         assert!(uuid::Uuid::try_parse(call_id).is_ok(), "{call_id}");
     }
 
+    /// Asserts that a guess was right, for the first time.
+    #[track_caller]
+    pub fn is_success(&self) {
+        self.is(200, success());
+    }
+
+    /// Asserts that a guess was wrong.
+    #[track_caller]
+    pub fn is_not_matched(&self) {
+        self.is(200, not_matched());
+    }
+
+    /// Asserts that there is no such code, or not any more.
+    #[track_caller]
+    pub fn is_not_found(&self) {
+        self.is(404, not_found());
+    }
+
     /// Asserts that it is a refusal with this code, and returns after how many seconds to come back.
     #[track_caller]
     pub fn is_wait(&self, status: u16, code: &str) -> u64 {
@@ -220,6 +238,13 @@ impl Answer {
         );
         id
     }
+}
+
+/// A guess at a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guess {
+    Right,
+    Wrong,
 }
 
 /// A code on its way.
@@ -413,6 +438,15 @@ impl App {
     pub async fn validate(&self, code: &str, request_id: &str) -> Answer {
         self.post(VALIDATE, json!({ "code": code, "request_id": request_id }))
             .await
+    }
+
+    /// Validates the code that was sent, or a wrong one.
+    pub async fn guess(&self, sent: &Sent, guess: Guess) -> Answer {
+        let code = match guess {
+            Guess::Right => sent.code.clone(),
+            Guess::Wrong => sent.wrong_code(),
+        };
+        self.validate(&code, &sent.request_id).await
     }
 
     /// All messages, newest first.

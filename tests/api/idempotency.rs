@@ -17,8 +17,9 @@ use twofa_local::inbox::InjectedError;
 
 use crate::fault_proxy::NetworkFault;
 use crate::harness::{
-    API_KEY, Answer, App, DAY, LOGIN, NUMBER, PAYMENT, REQUEST, START, Sent, VALIDATE, code_in,
-    not_found, not_matched, success,
+    API_KEY, Answer, App, DAY,
+    Guess::{Right, Wrong},
+    LOGIN, NUMBER, PAYMENT, REQUEST, START, Sent, VALIDATE, code_in,
 };
 
 fn order() -> Value {
@@ -49,7 +50,7 @@ async fn the_same_request_gets_the_first_answer_for_a_day() {
         8
     );
     assert_eq!(request(&app, "one").await.body, first.body);
-    app.validate(&code, &request_id).await.is(200, success());
+    app.validate(&code, &request_id).await.is_success();
     assert_eq!(
         request(&app, "one").await.body,
         first.body,
@@ -71,9 +72,7 @@ async fn the_same_request_gets_the_first_answer_for_a_day() {
     let later = app.sent(&request(&app, "one").await);
     assert_eq!(app.messages().len(), 2, "after that the key is free");
     assert_eq!(later.request_id, request_id);
-    app.validate(&later.code, &request_id)
-        .await
-        .is(200, success());
+    app.validate(&later.code, &request_id).await.is_success();
 }
 
 #[tokio::test]
@@ -189,7 +188,7 @@ async fn a_live_code_is_not_rejected_because_its_template_is_gone() {
     app.advance(Duration::from_secs(31));
     assert_eq!(request(&app, "one").await.is_unknown().0, id);
     let code = codes(&app).pop_first().unwrap();
-    app.validate(&code, &id).await.is(200, success());
+    app.validate(&code, &id).await.is_success();
 }
 
 #[tokio::test]
@@ -234,9 +233,7 @@ async fn a_code_lives_its_whole_ttl_from_the_call_that_was_accepted() {
     let sent = app.sent(&again().await);
     app.advance(Duration::from_millis(29_999));
     let question = json!({ "code": sent.code, "request_id": sent.request_id });
-    app.post_as(&key, VALIDATE, question)
-        .await
-        .is(200, success());
+    app.post_as(&key, VALIDATE, question).await.is_success();
 }
 
 #[tokio::test]
@@ -295,9 +292,7 @@ async fn only_what_began_to_be_carried_out_is_remembered() {
     assert_eq!(request(&app, "limited").await.is_limited(), 1);
     app.advance(Duration::from_secs(1));
     let sent = app.sent(&request(&app, "limited").await);
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
 }
 
 #[tokio::test]
@@ -326,7 +321,7 @@ async fn what_may_have_been_sent_is_sent_again_with_the_same_code_and_uncharged(
     let sends = app.recipient("demo", NUMBER).await.sends;
     assert_eq!(sends.len(), 2, "an entry for each message");
     app.advance(Duration::from_millis(299_999));
-    app.validate(&sent.code, &id).await.is(200, success());
+    app.validate(&sent.code, &id).await.is_success();
 }
 
 #[tokio::test]
@@ -339,13 +334,9 @@ async fn a_code_that_was_taken_over_dies_ten_minutes_after_it_began() {
     let sent = app.sent(&request(&app, "one").await);
     assert_eq!(codes(&app).len(), 1, "the same code");
     app.advance(Duration::from_millis(30_999));
-    app.validate(&sent.wrong_code(), &sent.request_id)
-        .await
-        .is(200, not_matched());
+    app.guess(&sent, Wrong).await.is_not_matched();
     app.advance(Duration::from_millis(1));
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(404, not_found());
+    app.guess(&sent, Right).await.is_not_found();
 }
 
 #[tokio::test]
@@ -365,17 +356,15 @@ async fn a_code_that_is_void_or_guessed_out_is_followed_by_a_fresh_one() {
                 code: code.clone(),
             };
             for _ in 0..5 {
-                app.validate(&sent.wrong_code(), &id)
-                    .await
-                    .is(200, not_matched());
+                app.validate(&sent.wrong_code(), &id).await.is_not_matched();
             }
             app.advance(Duration::from_secs(30));
         }
         let sent = app.sent(&request(&app, key).await);
         assert_eq!(sent.request_id, id);
         assert!(!first.contains(&sent.code), "{ends}");
-        app.validate(&code, &id).await.is(200, not_matched());
-        app.validate(&sent.code, &id).await.is(200, success());
+        app.validate(&code, &id).await.is_not_matched();
+        app.validate(&sent.code, &id).await.is_success();
         app.advance(Duration::from_mins(1));
     }
 }
@@ -393,9 +382,7 @@ async fn a_code_that_is_guessed_out_is_followed_by_no_other_while_its_call_runs(
         code: code_in(&app.messages()[0].text),
     };
     for _ in 0..5 {
-        app.validate(&sent.wrong_code(), &sent.request_id)
-            .await
-            .is(200, not_matched());
+        app.guess(&sent, Wrong).await.is_not_matched();
     }
     let answer = request(&app, "one").await;
     assert_eq!(answer.is_wait(409, "REQUEST_IN_PROGRESS"), 1);
@@ -425,7 +412,7 @@ async fn an_accepted_request_stays_so_though_its_mark_was_lost() {
     let third = app.sent(&request(&app, "one").await);
     app.validate(&first.code, &third.request_id)
         .await
-        .is(200, success());
+        .is_success();
 }
 
 /// Has a function of its own make the call, and kills it when its call of AWS is held.
@@ -489,9 +476,7 @@ async fn a_request_that_was_killed_at_any_point_is_finished_by_the_next() {
         assert_eq!(app.verifications().await.len(), 1, "{point}");
         let sends = app.recipient("demo", NUMBER).await.sends;
         assert!((messages..=2).contains(&sends.len()), "{point}");
-        app.validate(&sent.code, &sent.request_id)
-            .await
-            .is(200, success());
+        app.guess(&sent, Right).await.is_success();
     }
 }
 
@@ -503,9 +488,7 @@ async fn a_killed_request_whose_code_has_died_starts_afresh() {
     app.advance(Duration::from_mins(10));
     let sent = app.sent(&request(&app, "one").await);
     app.advance(Duration::from_millis(299_999));
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
     assert_eq!(app.messages().len(), 1);
 }
 
@@ -545,7 +528,7 @@ async fn the_same_guess_gets_the_first_answer() {
         let wrong = guess(&sent.wrong_code());
         app.post_with("one", VALIDATE, &wrong)
             .await
-            .is(200, not_matched());
+            .is_not_matched();
     }
     let item = app.stored(&sent.request_id).await.unwrap();
     assert_eq!(item["attempts"].as_n().unwrap(), "1", "counted once");
@@ -557,17 +540,15 @@ async fn the_same_guess_gets_the_first_answer() {
     for _ in 0..3 {
         app.post_with("two", VALIDATE, &guess(&sent.code))
             .await
-            .is(200, success());
+            .is_success();
     }
     app.post_with("three", VALIDATE, &guess(&sent.code))
         .await
-        .is(404, not_found());
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(404, not_found());
+        .is_not_found();
+    app.guess(&sent, Right).await.is_not_found();
     app.post_with("one", VALIDATE, &guess(&sent.wrong_code()))
         .await
-        .is(200, not_matched());
+        .is_not_matched();
 }
 
 #[tokio::test]
@@ -578,9 +559,7 @@ async fn a_guess_that_was_killed_is_answered_by_the_next() {
         app.dynamodb.inject("UpdateItem", [fault]);
         let guess = json!({ "code": sent.code, "request_id": sent.request_id });
         kill(&app, VALIDATE, "one", &guess).await;
-        app.post_with("one", VALIDATE, &guess)
-            .await
-            .is(200, success());
+        app.post_with("one", VALIDATE, &guess).await.is_success();
         let item = app.stored(&sent.request_id).await.unwrap();
         assert_eq!(item["attempts"].as_n().unwrap(), "1");
     }
@@ -599,7 +578,7 @@ async fn a_wrong_guess_that_was_killed_still_counts_as_a_failure_once() {
     for _ in 0..2 {
         app.post_with("one", VALIDATE, &guess)
             .await
-            .is(200, not_matched());
+            .is_not_matched();
         assert_eq!(app.recipient("demo", &number).await.failures, 1);
     }
 }
@@ -612,9 +591,7 @@ async fn two_guesses_that_are_repeated_in_turn_are_two_failures() {
     for round in 0..40 {
         for key in ["g1", "g2"] {
             let guess = json!({ "code": sent.wrong_code(), "request_id": sent.request_id });
-            app.post_with(key, VALIDATE, &guess)
-                .await
-                .is(200, not_matched());
+            app.post_with(key, VALIDATE, &guess).await.is_not_matched();
         }
         assert_eq!(app.recipient("demo", NUMBER).await.failures, 2, "{round}");
         assert_eq!(failed_at().await, Some(START), "a repeat prolongs no lock");
@@ -632,13 +609,11 @@ async fn a_guess_that_is_repeated_after_the_right_one_changes_no_failures() {
     let (wrong, right) = (guess(&sent.wrong_code()), guess(&sent.code));
     app.post_with("wrong", VALIDATE, &wrong)
         .await
-        .is(200, not_matched());
-    app.post_with("right", VALIDATE, &right)
-        .await
-        .is(200, success());
+        .is_not_matched();
+    app.post_with("right", VALIDATE, &right).await.is_success();
     app.post_with("wrong", VALIDATE, &wrong)
         .await
-        .is(200, not_matched());
+        .is_not_matched();
     assert_eq!(
         app.recipient("demo", NUMBER).await.failures,
         0,
@@ -647,12 +622,8 @@ async fn a_guess_that_is_repeated_after_the_right_one_changes_no_failures() {
 
     app.advance(Duration::from_mins(6));
     let other = app.sent(&app.request_to(NUMBER).await);
-    app.validate(&other.wrong_code(), &other.request_id)
-        .await
-        .is(200, not_matched());
-    app.post_with("right", VALIDATE, &right)
-        .await
-        .is(200, success());
+    app.guess(&other, Wrong).await.is_not_matched();
+    app.post_with("right", VALIDATE, &right).await.is_success();
     assert_eq!(
         app.recipient("demo", NUMBER).await.failures,
         1,

@@ -12,7 +12,9 @@ use twofa::domain::phone::PhoneNumber;
 use twofa_local::inbox::InjectedError;
 
 use crate::harness::{
-    App, DAY, LOGIN, NUMBER, REQUEST, START, VALIDATE, not_found, not_matched, success,
+    App, DAY,
+    Guess::{Right, Wrong},
+    LOGIN, NUMBER, REQUEST, START, VALIDATE, not_matched, success,
 };
 
 const ROUNDS: usize = 5;
@@ -139,7 +141,7 @@ async fn exhaust(app: &App, key: &str) -> Option<usize> {
         if answer.status == 404 {
             return Some(compared);
         }
-        answer.is(200, not_matched());
+        answer.is_not_matched();
     }
     None
 }
@@ -218,9 +220,7 @@ async fn a_lock_without_an_end_holds_until_the_operator_unlocks() {
     for _ in 0..2 {
         let sent = app.sent(&app.request_as(&key, NUMBER).await);
         let question = json!({ "code": sent.wrong_code(), "request_id": sent.request_id });
-        app.post_as(&key, VALIDATE, question)
-            .await
-            .is(200, not_matched());
+        app.post_as(&key, VALIDATE, question).await.is_not_matched();
     }
     for _ in 0..3 {
         let wait = app.request_as(&key, NUMBER).await.is_limited();
@@ -286,23 +286,15 @@ async fn the_operator_unlocks_a_recipient() {
 async fn a_new_code_forgets_no_failure_and_a_right_one_all() {
     let app = App::start().await;
     let sent = app.sent(&app.request_to(NUMBER).await);
-    app.validate(&sent.wrong_code(), &sent.request_id)
-        .await
-        .is(200, not_matched());
+    app.guess(&sent, Wrong).await.is_not_matched();
     let next = app.sent(&app.request_to(NUMBER).await);
     assert_eq!(app.recipient("demo", NUMBER).await.failures, 1);
-    app.validate(&next.code, &next.request_id)
-        .await
-        .is(200, success());
+    app.guess(&next, Right).await.is_success();
     assert_eq!(app.recipient("demo", NUMBER).await.failures, 0);
 
     let sent = app.sent(&app.request_to(NUMBER).await);
-    app.validate(&sent.wrong_code(), &sent.request_id)
-        .await
-        .is(200, not_matched());
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Wrong).await.is_not_matched();
+    app.guess(&sent, Right).await.is_success();
     assert_eq!(app.recipient("demo", NUMBER).await.failures, 0);
 }
 
@@ -374,9 +366,7 @@ async fn a_balance_pays_for_parts() {
         .await
         .is_rejection("OUT_OF_BALANCE");
     let question = json!({ "code": "000000", "request_id": id });
-    app.post_as(&key, VALIDATE, question)
-        .await
-        .is(404, not_found());
+    app.post_as(&key, VALIDATE, question).await.is_not_found();
     assert_eq!(app.usage("limited").await.balance, Some(1));
     assert!(
         app.recipient("limited", NUMBER).await.sends.is_empty(),

@@ -24,7 +24,7 @@ use twofa_local::inbox::InjectedError;
 use crate::fault_proxy::{FaultProxy, FaultSchedule, NETWORK_FAULTS, NetworkFault, Times};
 use crate::harness::{
     API_KEY, Answer, App, DAY, LOGIN, Machine, NUMBER, REQUEST, Sent, Setting, TEMPLATE, VALIDATE,
-    alone, code_in, not_found, success,
+    alone, code_in,
 };
 use crate::log;
 use crate::sim_time::SimTime;
@@ -326,7 +326,7 @@ impl Fixture {
 
     async fn prepare(&mut self) {
         let id = "00000000-0000-4000-8000-000000000000";
-        self.guess("1", id).await.is(404, not_found());
+        self.guess("1", id).await.is_not_found();
         match self.path {
             Path::Request | Path::Keyed | Path::Capped | Path::List => {}
             Path::Replay => assert_eq!(word(&self.act().await), "ACCEPTED"),
@@ -646,7 +646,7 @@ async fn check_request(
         for item in app.verifications().await {
             let id = item["id"].as_s().unwrap();
             for code in fixture.codes() {
-                fixture.guess(&code, id).await.is(404, not_found());
+                fixture.guess(&code, id).await.is_not_found();
             }
         }
     }
@@ -703,9 +703,9 @@ fn assert_entered(fixture: &Fixture, now: &Tables) {
 async fn succeeds_once(fixture: &Fixture, code: &str, id: &str) {
     let question = json!({ "code": code, "request_id": id });
     let stranger = send(&fixture.function, API_KEY, VALIDATE, None, Some(question)).await;
-    stranger.is(404, not_found());
-    fixture.guess(code, id).await.is(200, success());
-    fixture.guess(code, id).await.is(404, not_found());
+    stranger.is_not_found();
+    fixture.guess(code, id).await.is_success();
+    fixture.guess(code, id).await.is_not_found();
 }
 
 async fn check_guess(fixture: &Fixture, said: &str, excuses: Excuses) {
@@ -743,7 +743,7 @@ async fn check_guess(fixture: &Fixture, said: &str, excuses: Excuses) {
         assert_eq!(failures, u32::from(!path.is_right()), "a failure once");
     }
     if path.is_right() && (verified || path.is_keyed()) {
-        fixture.guess(code, request_id).await.is(404, not_found());
+        fixture.guess(code, request_id).await.is_not_found();
     } else {
         succeeds_once(fixture, code, request_id).await;
     }

@@ -7,7 +7,11 @@ use twofa::domain::limits::Limits;
 use twofa_local::inbox::InjectedError;
 
 use crate::fault_proxy::NetworkFault;
-use crate::harness::{App, NUMBER, TEMPLATE};
+use crate::harness::{
+    App,
+    Guess::{Right, Wrong},
+    NUMBER, TEMPLATE,
+};
 use crate::log;
 
 /// The metrics of the calls so far, oldest first.
@@ -38,8 +42,8 @@ fn names(line: &Value) -> Vec<String> {
 async fn every_call_is_measured_step_by_step() {
     let app = App::start().await;
     let sent = app.send().await;
-    app.validate(&sent.wrong_code(), &sent.request_id).await;
-    app.validate(&sent.code, &sent.request_id).await;
+    app.guess(&sent, Wrong).await;
+    app.guess(&sent, Right).await;
     app.call(reqwest::Method::GET, TEMPLATE, &[], "").await;
     app.call(reqwest::Method::GET, "/elsewhere", &[], "").await;
 

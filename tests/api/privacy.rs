@@ -4,7 +4,7 @@ use serde_json::json;
 use twofa_local::inbox::InjectedError;
 
 use crate::fault_proxy::NetworkFault;
-use crate::harness::{API_KEY, App, LOGIN, NUMBER, PAYMENT, REQUEST, VALIDATE};
+use crate::harness::{API_KEY, App, Guess::Right, LOGIN, NUMBER, PAYMENT, REQUEST, VALIDATE};
 use crate::log;
 
 /// Runs every kind of call, and returns the answers, and what must be in none of the places.
@@ -132,7 +132,7 @@ async fn a_method_that_is_the_callers_own_text_is_not_logged() {
 async fn every_call_is_one_line_of_json() {
     let app = App::start().await;
     let sent = app.send().await;
-    app.validate(&sent.code, &sent.request_id).await;
+    app.guess(&sent, Right).await;
     app.request_to("1").await;
 
     let lines = log::lines(|_| true);

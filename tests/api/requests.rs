@@ -13,7 +13,9 @@ use twofa::domain::phone::NumberType;
 use twofa_local::inbox::InjectedError;
 
 use crate::fault_proxy::NetworkFault;
-use crate::harness::{API_KEY, App, LOGIN, NUMBER, PAYMENT, REQUEST, START, VALIDATE, not_found};
+use crate::harness::{
+    API_KEY, App, Guess::Right, LOGIN, NUMBER, PAYMENT, REQUEST, START, VALIDATE,
+};
 
 #[tokio::test]
 async fn a_code_is_stored_as_a_digest_and_sent() {
@@ -186,9 +188,7 @@ async fn the_first_rejection_that_applies_is_told_and_nothing_happens() {
         let order = json!({ "to": to, "template_id": template });
         let id = app.post_as(&key, REQUEST, order).await.is_rejection(code);
         let question = json!({ "code": "000000", "request_id": id });
-        app.post_as(&key, VALIDATE, question)
-            .await
-            .is(404, not_found());
+        app.post_as(&key, VALIDATE, question).await.is_not_found();
     }
     app.nothing_happened().await;
 }
@@ -220,9 +220,7 @@ async fn a_template_says_who_sends_what_and_for_how_long() {
     );
     assert_eq!((message.encoding, message.parts), (Encoding::Ucs2, 1));
     app.advance(Duration::from_secs(30));
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(404, not_found());
+    app.guess(&sent, Right).await.is_not_found();
 }
 
 #[tokio::test]
@@ -494,7 +492,7 @@ async fn is_void(app: &App, id: &str) {
     let item = app.stored(id).await.unwrap();
     assert_eq!(item["state"], AttributeValue::S("void".to_owned()));
     assert!(!item.keys().any(|name| name.starts_with("code#")));
-    app.validate("000000", id).await.is(404, not_found());
+    app.validate("000000", id).await.is_not_found();
 }
 
 #[tokio::test]

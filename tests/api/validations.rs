@@ -6,15 +6,17 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 
 use crate::harness::{
-    API_KEY, App, LOGIN, NUMBER, REQUEST, Sent, VALIDATE, not_found, not_matched, success,
+    API_KEY, App,
+    Guess::{Right, Wrong},
+    LOGIN, NUMBER, REQUEST, Sent, VALIDATE,
 };
 
 #[tokio::test]
 async fn the_right_code_succeeds_once() {
     let app = App::start().await;
     let Sent { request_id, code } = app.send().await;
-    app.validate(&code, &request_id).await.is(200, success());
-    app.validate(&code, &request_id).await.is(404, not_found());
+    app.validate(&code, &request_id).await.is_success();
+    app.validate(&code, &request_id).await.is_not_found();
     let item = app.stored(&request_id).await.unwrap();
     assert_eq!(item["state"], AttributeValue::S("verified".to_owned()));
     assert_eq!(item["attempts"], AttributeValue::N("1".to_owned()));
@@ -25,15 +27,11 @@ async fn the_right_code_succeeds_once() {
 async fn a_wrong_code_is_counted_and_the_right_one_still_succeeds() {
     let app = App::start().await;
     let sent = app.send().await;
-    app.validate(&sent.wrong_code(), &sent.request_id)
-        .await
-        .is(200, not_matched());
+    app.guess(&sent, Wrong).await.is_not_matched();
     let item = app.stored(&sent.request_id).await.unwrap();
     assert_eq!(item["attempts"], AttributeValue::N("1".to_owned()));
     assert_eq!(item["state"], AttributeValue::S("open".to_owned()));
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
 }
 
 #[tokio::test]
@@ -41,13 +39,9 @@ async fn the_right_code_on_the_last_guess_succeeds() {
     let app = App::start().await;
     let sent = app.send().await;
     for _ in 0..4 {
-        app.validate(&sent.wrong_code(), &sent.request_id)
-            .await
-            .is(200, not_matched());
+        app.guess(&sent, Wrong).await.is_not_matched();
     }
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
 }
 
 #[tokio::test]
@@ -55,14 +49,10 @@ async fn after_the_last_guess_the_code_is_exhausted() {
     let app = App::start().await;
     let sent = app.send().await;
     for _ in 0..5 {
-        app.validate(&sent.wrong_code(), &sent.request_id)
-            .await
-            .is(200, not_matched());
+        app.guess(&sent, Wrong).await.is_not_matched();
     }
     for code in [&sent.code, &sent.wrong_code()] {
-        app.validate(code, &sent.request_id)
-            .await
-            .is(404, not_found());
+        app.validate(code, &sent.request_id).await.is_not_found();
     }
     let item = app.stored(&sent.request_id).await.unwrap();
     assert_eq!(item["attempts"], AttributeValue::N("5".to_owned()));
@@ -74,16 +64,10 @@ async fn the_template_says_how_many_guesses_there_are() {
     app.add_template("demo", json!({ "id": LOGIN, "max_attempts": 1 }))
         .await;
     let sent = app.send().await;
-    app.validate(&sent.wrong_code(), &sent.request_id)
-        .await
-        .is(200, not_matched());
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(404, not_found());
+    app.guess(&sent, Wrong).await.is_not_matched();
+    app.guess(&sent, Right).await.is_not_found();
     let sent = app.send().await;
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
 }
 
 #[tokio::test]
@@ -91,13 +75,9 @@ async fn a_code_lives_exactly_as_long_as_its_ttl() {
     let app = App::start().await;
     let (last, late) = (app.send().await, app.send().await);
     app.advance(Duration::from_mins(5) - Duration::from_millis(1));
-    app.validate(&last.code, &last.request_id)
-        .await
-        .is(200, success());
+    app.guess(&last, Right).await.is_success();
     app.advance(Duration::from_millis(1));
-    app.validate(&late.code, &late.request_id)
-        .await
-        .is(404, not_found());
+    app.guess(&late, Right).await.is_not_found();
 }
 
 #[tokio::test]
@@ -105,19 +85,19 @@ async fn spaces_and_hyphens_are_ignored_and_digits_of_any_script_count() {
     let app = App::start().await;
     let Sent { request_id, code } = app.send().await;
     let guess = format!(" {}-{} ", &code[..3], &code[3..]);
-    app.validate(&guess, &request_id).await.is(200, success());
+    app.validate(&guess, &request_id).await.is_success();
     for zero in ['٠', '۰', '०', '０', '𝟎'] {
         let Sent { request_id, code } = app.send().await;
         let digits = code.chars().filter_map(|digit| digit.to_digit(10));
         let guess = digits.filter_map(|digit| char::from_u32(u32::from(zero) + digit));
         let guess: String = guess.collect();
-        app.validate(&guess, &request_id).await.is(200, success());
+        app.validate(&guess, &request_id).await.is_success();
     }
     // A wrong code in another script is counted like any other.
     let sent = app.send().await;
     app.validate("٤٣٢١٠٩", &sent.request_id)
         .await
-        .is(200, not_matched());
+        .is_not_matched();
     let item = app.stored(&sent.request_id).await.unwrap();
     assert_eq!(item["attempts"], AttributeValue::N("1".to_owned()));
 }
@@ -139,14 +119,12 @@ async fn what_cannot_be_a_code_is_read_and_not_counted() {
     ];
     app.dynamodb.take_calls();
     for code in &no_codes {
-        app.validate(code, &sent.request_id)
-            .await
-            .is(200, not_matched());
+        app.validate(code, &sent.request_id).await.is_not_matched();
         let key = [("X-API-KEY", API_KEY), ("Idempotency-Key", "once")];
         let question = json!({ "code": code, "request_id": sent.request_id }).to_string();
         app.call(reqwest::Method::POST, VALIDATE, &key, question)
             .await
-            .is(200, not_matched());
+            .is_not_matched();
     }
     let calls = app.dynamodb.take_calls();
     assert_eq!(calls.len(), 2 * no_codes.len());
@@ -154,28 +132,22 @@ async fn what_cannot_be_a_code_is_read_and_not_counted() {
         assert_eq!((call.operation.as_str(), call.units), ("GetItem", 1.0));
     }
     assert_eq!(app.everything_stored().await, before);
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
     // It is no oracle: where a wrong code is not found, so is what cannot be one.
     let other = app.add_client("other", &["*"]).await;
     let (open, exhausted, outlived) = (app.send().await, app.send().await, app.send().await);
     for _ in 0..5 {
-        app.validate(&exhausted.wrong_code(), &exhausted.request_id)
-            .await
-            .is(200, not_matched());
+        app.guess(&exhausted, Wrong).await.is_not_matched();
     }
     for id in [&sent.request_id, &exhausted.request_id, UNKNOWN] {
-        app.validate("12", id).await.is(404, not_found());
+        app.validate("12", id).await.is_not_found();
     }
     let question = json!({ "code": "12", "request_id": open.request_id });
-    app.post_as(&other, VALIDATE, question)
-        .await
-        .is(404, not_found());
+    app.post_as(&other, VALIDATE, question).await.is_not_found();
     app.advance(Duration::from_mins(5));
     app.validate("12", &outlived.request_id)
         .await
-        .is(404, not_found());
+        .is_not_found();
 }
 
 const UNKNOWN: &str = "00000000-0000-4000-8000-000000000000";
@@ -188,17 +160,17 @@ async fn an_unknown_request_is_not_found() {
     let braced = format!("{{{request_id}}}");
     let simple = request_id.replace('-', "");
     for id in ["", "x", &braced, &simple, &format!(" {request_id}")] {
-        app.validate(&code, id).await.is(404, not_found());
+        app.validate(&code, id).await.is_not_found();
     }
     assert!(
         app.dynamodb.take_calls().is_empty(),
         "what is no UUID is not asked for"
     );
-    app.validate(&code, UNKNOWN).await.is(404, not_found());
+    app.validate(&code, UNKNOWN).await.is_not_found();
     assert_eq!(app.verifications().await.len(), 1, "asking makes no item");
     app.validate(&code, &request_id.to_uppercase())
         .await
-        .is(200, success());
+        .is_success();
 }
 
 #[tokio::test]
@@ -207,16 +179,14 @@ async fn nothing_crosses_clients() {
     let other = app.add_client("other", &["*"]).await;
     let Sent { request_id, code } = app.send().await;
     let question = json!({ "code": code, "request_id": request_id });
-    app.post_as(&other, VALIDATE, question)
-        .await
-        .is(404, not_found());
+    app.post_as(&other, VALIDATE, question).await.is_not_found();
     let item = app.stored(&request_id).await.unwrap();
     assert_eq!(
         item["attempts"],
         AttributeValue::N("0".to_owned()),
         "nor is it counted"
     );
-    app.validate(&code, &request_id).await.is(200, success());
+    app.validate(&code, &request_id).await.is_success();
 
     let order = json!({ "to": NUMBER, "template_id": LOGIN });
     let theirs = app.sent(&app.post_as(&other, REQUEST, order).await);
@@ -282,15 +252,11 @@ async fn an_item_with_ten_attempts_still_costs_one_unit() {
     let sent = app.sent(&app.post_as(&key, REQUEST, order).await);
     for _ in 0..9 {
         let question = json!({ "code": sent.wrong_code(), "request_id": sent.request_id });
-        app.post_as(&key, VALIDATE, question)
-            .await
-            .is(200, not_matched());
+        app.post_as(&key, VALIDATE, question).await.is_not_matched();
     }
     app.dynamodb.take_calls();
     let question = json!({ "code": sent.code, "request_id": sent.request_id });
-    app.post_as(&key, VALIDATE, question)
-        .await
-        .is(200, success());
+    app.post_as(&key, VALIDATE, question).await.is_success();
     let calls = app.dynamodb.take_calls();
     assert!(calls.iter().all(|call| call.units <= 1.0), "{calls:?}");
     assert_eq!(calls[0].operation, "UpdateItem");

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use twofa::http::{request_endpoint, validate_endpoint};
 
 use crate::harness::{
-    API_KEY, App, LOGIN, NUMBER, PAYMENT, REQUEST, VALIDATE, not_found, not_matched, success,
+    API_KEY, App, LOGIN, NUMBER, PAYMENT, REQUEST, VALIDATE, not_matched, success,
 };
 
 use super::{NO_OBJECT, deliver, event, every_way, http, key_line, order, raw, the_log_is_clean};
@@ -267,7 +267,7 @@ async fn sixteen_kib_is_the_most_that_is_read_however_it_comes() {
         app.nothing_happened().await;
         if path == VALIDATE {
             for answer in every_way(&app, function, path, padded(body, limit).as_bytes()).await {
-                answer.is(404, not_found());
+                answer.is_not_found();
             }
         }
     }

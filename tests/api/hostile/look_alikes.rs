@@ -4,9 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
 use twofa::http::{request_endpoint, template_endpoint, validate_endpoint};
 
-use crate::harness::{
-    API_KEY, App, LOGIN, NUMBER, REQUEST, TEMPLATE, VALIDATE, not_found, not_matched, success,
-};
+use crate::harness::{API_KEY, App, Guess::Right, LOGIN, NUMBER, REQUEST, TEMPLATE, VALIDATE};
 
 use super::{deliver, event, http, raw, the_log_is_clean};
 
@@ -100,15 +98,13 @@ async fn what_only_looks_like_a_code_matches_none() {
     let sent = app.send().await;
     for guess in look_alikes(&sent.code) {
         let question = json!({ "code": guess, "request_id": sent.request_id });
-        app.post(VALIDATE, question.clone())
-            .await
-            .is(200, not_matched());
+        app.post(VALIDATE, question.clone()).await.is_not_matched();
         deliver(
             &function,
             &event("POST", VALIDATE, Some(&question.to_string())),
         )
         .await
-        .is(200, not_matched());
+        .is_not_matched();
     }
     let item = app.stored(&sent.request_id).await.unwrap();
     assert_eq!(item["attempts"], AttributeValue::N("0".to_owned()));
@@ -117,12 +113,10 @@ async fn what_only_looks_like_a_code_matches_none() {
         let guess = format!("{}{longer}", sent.code);
         app.validate(&guess, &sent.request_id)
             .await
-            .is(200, not_matched());
+            .is_not_matched();
     }
     let before = app.messages().len();
-    app.validate(&sent.code, &sent.request_id)
-        .await
-        .is(200, success());
+    app.guess(&sent, Right).await.is_success();
     assert_eq!(app.messages().len(), before);
     the_log_is_clean();
 }
@@ -146,10 +140,10 @@ async fn what_only_looks_like_an_id_or_a_key_names_nothing() {
         id.repeat(400),
     ]);
     for id in &ids {
-        app.validate(&sent.code, id).await.is(404, not_found());
+        app.validate(&sent.code, id).await.is_not_found();
     }
     assert!(app.dynamodb.take_calls().is_empty());
-    app.validate(&sent.code, id).await.is(200, success());
+    app.validate(&sent.code, id).await.is_success();
 
     let before = app.inbox.publishes();
     for template in look_alikes(LOGIN) {
