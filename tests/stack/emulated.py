@@ -16,11 +16,10 @@ import urllib.error
 import urllib.request
 
 import boto3
+import stack
 from botocore.exceptions import ClientError
 from outcomes import free_port
 from test_updates import declared
-
-import stack
 
 NAME = stack.PSEUDO_PARAMETERS["AWS::StackName"]
 # What MiniStack 1.5.33 does not know.

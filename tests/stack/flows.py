@@ -12,9 +12,8 @@ import time
 import urllib.error
 import urllib.request
 
-from recorder import DENIED, DROPPED, INVALID, OPTED_OUT
-
 import stack
+from recorder import DENIED, DROPPED, INVALID, OPTED_OUT
 
 EVENTS = pathlib.Path(__file__).resolve().parents[2] / "events"
 TIMEOUT = 20  # seconds

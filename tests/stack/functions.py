@@ -39,7 +39,6 @@ from outcomes import (
     newest_sms,
 )
 from recorder import Record, Recorder
-
 from stack import RECORD
 
 BUILT = ROOT / ".aws-sam" / "build"

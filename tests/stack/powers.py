@@ -11,9 +11,8 @@ import json
 import re
 import sys
 
-from recorder import PHONE_NUMBER
-
 import stack
+from recorder import PHONE_NUMBER
 
 # What an Allow of `*` reaches beside the resource that has no ARN: another statement must deny it.
 BEYOND = {PHONE_NUMBER: stack.arn("AWS::SNS::Topic", "any-topic")}

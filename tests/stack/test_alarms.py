@@ -5,9 +5,8 @@ import re
 import unittest
 
 import alarms
-from alarms import DAY, Alarm, Metrics, Watch
-
 import stack
+from alarms import DAY, Alarm, Metrics, Watch
 
 API = {"ApiId": "HttpApi"}
 NAMESPACE = "Twofa/twofa-prod"

@@ -7,9 +7,8 @@ import unittest
 import urllib.parse
 
 import powers
-from recorder import PHONE_NUMBER, Record, Recorder, understand
-
 import stack
+from recorder import PHONE_NUMBER, Record, Recorder, understand
 
 TABLE = stack.arn("AWS::DynamoDB::Table", "T")
 TOPIC = stack.arn("AWS::SNS::Topic", "topic")
