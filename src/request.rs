@@ -36,7 +36,7 @@ use crate::metrics::{self, Limit, Step, timed};
 use crate::state::RequestState;
 use crate::store::{
     Begun, Call, Cap, CapOutcome, Charge, Keyed, Met, NewVerification, Progress, Undone,
-    UsageCounter, Verifications,
+    UsageCounter,
 };
 
 /// The body of a call of `request`.
@@ -487,9 +487,9 @@ impl<'a> Prepared<'a> {
 
     /// Stores and charges the send, or finds out why not.
     async fn begin(&self, beginning: &mut Beginning) -> Result<Start, RequestError> {
-        let verifications = &self.state.verifications;
         loop {
-            let begun = verifications.begin(self.verification(), beginning.over.as_ref());
+            let over = beginning.over.as_ref();
+            let begun = self.state.verifications.begin(self.verification(), over);
             let met = match begun.await? {
                 Begun::Begun => return Ok(Start::Send(None)),
                 Begun::Limited { until } => {
@@ -507,9 +507,7 @@ impl<'a> Prepared<'a> {
                 Left::Begin => beginning.over = Some(met),
                 Left::Send(message, expires_at) => {
                     beginning.takes_over = true;
-                    return self
-                        .take_over(message, expires_at, &met, verifications)
-                        .await;
+                    return self.take_over(message, expires_at, &met).await;
                 }
             }
         }
@@ -564,13 +562,12 @@ impl<'a> Prepared<'a> {
         message: Message,
         expires_at: Timestamp,
         met: &Met,
-        verifications: &Verifications,
     ) -> Result<Start, RequestError> {
         let new = NewVerification {
             expires_at,
             ..self.verification()
         };
-        let until = match verifications.take_over(new, met).await? {
+        let until = match self.state.verifications.take_over(new, met).await? {
             Begun::Begun => return Ok(Start::Send(Some(message))),
             Begun::Met(met) if met.progress() == Progress::Accepted => {
                 return Ok(Start::Accepted);

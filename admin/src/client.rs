@@ -153,10 +153,10 @@ impl ClientCommand {
             Self::TopUp { client, parts } => top_up(target, &client, parts, now).await,
             Self::Remove { client, yes } => remove(target, &client, yes, now).await,
             Self::Disable { client, switches } => {
-                set_enabled(target, &client, &switches, true).await
+                set_enabled(target, &client, &switches, false).await
             }
             Self::Enable { client, switches } => {
-                set_enabled(target, &client, &switches, false).await
+                set_enabled(target, &client, &switches, true).await
             }
         }
     }
@@ -266,8 +266,8 @@ async fn show(target: &Target, client: &str, now: Timestamp) -> Result<Report, E
     let client = input::client(target, client).await?;
     let usage = match target.verifications() {
         Ok(verifications) => {
-            let account = UsageCounter::Client(&client.id);
-            Some(verifications.read_usage(account, now).await?)
+            let counter = UsageCounter::Client(&client.id);
+            Some(verifications.read_usage(counter, now).await?)
         }
         Err(_) => None,
     };
@@ -313,8 +313,8 @@ async fn set(
     let mut new_parts = None;
     if let Some(new) = new_balance {
         let new: Option<u32> = new.into();
-        let account = UsageCounter::Client(&client.id);
-        let usage = target.verifications()?.read_usage(account, now).await?;
+        let counter = UsageCounter::Client(&client.id);
+        let usage = target.verifications()?.read_usage(counter, now).await?;
         changed.extend(balance_change(balance(&client.profile, &usage), new));
         new_parts = Some(new);
     }
@@ -350,10 +350,10 @@ async fn top_up(
     if !target.carry_out(change).await? {
         return Err(Error::NoBalance(client.id));
     }
-    let account = UsageCounter::Client(&client.id);
+    let counter = UsageCounter::Client(&client.id);
     let left = target
         .verifications()?
-        .read_usage(account, now)
+        .read_usage(counter, now)
         .await?
         .balance;
     let text = format!(
@@ -465,7 +465,7 @@ async fn set_enabled(
     target: &Target,
     client: &str,
     switches: &[String],
-    off: bool,
+    enabled: bool,
 ) -> Result<Report, Error> {
     let mut errors = ValidationErrors::default();
     let mut turned = Vec::new();
@@ -476,17 +476,17 @@ async fn set_enabled(
     let client = input::client(target, client).await?;
     let mut profile = client.profile.clone();
     for switch in turned {
-        if off {
-            profile.disabled.insert(switch);
-        } else {
+        if enabled {
             profile.disabled.remove(&switch);
+        } else {
+            profile.disabled.insert(switch);
         }
     }
     if profile != client.profile {
-        let what = if off {
-            "client disable"
-        } else {
+        let what = if enabled {
             "client enable"
+        } else {
+            "client disable"
         };
         let change = changes(Some(fields(&client.profile)), fields(&profile));
         let draft = target.draft(&client.id, what, changes_lines(&change, ""));
@@ -502,7 +502,7 @@ async fn set_enabled(
         client.id,
         state(&profile)
     );
-    let still_off = !off && !profile.disabled.is_empty();
+    let still_off = enabled && !profile.disabled.is_empty();
     let warning = still_off.then(|| {
         let off = profile.disabled.iter().map(|s| switch_name(*s).to_owned());
         format!("calls are still refused: off is {}", listed(off, ""))

@@ -42,8 +42,8 @@ impl UsageCommand {
         let today = now.as_millis().div_euclid(24 * 60 * 60 * 1000);
         let (mut rows, mut all) = (Vec::new(), Vec::new());
         for client in &clients {
-            let account = UsageCounter::Client(&client.id);
-            let state = verifications.read_usage(account, now).await?;
+            let counter = UsageCounter::Client(&client.id);
+            let state = verifications.read_usage(counter, now).await?;
             let balance = balance(&client.profile, &state);
             let shown = balance.map_or_else(|| "none".to_owned(), |parts| parts.to_string());
             rows.extend(rows_of(client.id.as_str(), &shown, &state, today));

@@ -100,7 +100,7 @@ pub enum StartError {
     Demo(#[from] DemoError),
     /// The laptop's secret could not be read or made.
     #[error("the laptop's secret could not be read or made")]
-    KeySet(#[from] io::Error),
+    SecretFile(#[from] io::Error),
     /// The file of the laptop's secret does not hold one.
     #[error("the laptop's secret is damaged; remove {} to have a new one made", path.display())]
     MalformedKeySet {

@@ -321,7 +321,7 @@ fn program(options: &[&str]) -> Child {
         .unwrap()
 }
 
-/// Where the program says that its API listens, once it has said everything.
+/// The address of the API in the greeting, once the greeting is over.
 async fn listening(child: &mut Child) -> String {
     let mut greeting = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut address = None;

@@ -30,7 +30,7 @@ use twofa_ops::pre_traffic::{Event, PreTrafficState, Versions, lambda, run};
 struct Aws {
     /// By the name of a version.
     functions: Arc<HashMap<&'static str, Router>>,
-    /// What CodeDeploy was told.
+    /// The reports that CodeDeploy got.
     reports: Arc<Mutex<Vec<Value>>>,
 }
 

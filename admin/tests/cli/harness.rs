@@ -30,7 +30,7 @@ pub const NUMBER: &str = "+44 7400 123456";
 
 pub const NUMBER_DIGITS: &str = "7400123456";
 
-/// What a command did.
+/// The exit code and output of a command.
 pub struct Ran {
     pub code: i32,
     pub out: String,
@@ -91,7 +91,7 @@ pub struct Laptop {
 /// A write of a command that waits for the test's word.
 pub type Held = oneshot::Sender<NetworkFault>;
 
-/// What becomes of a write.
+/// The outcome of a write.
 #[derive(Clone, Copy)]
 pub enum NetworkFault {
     /// It reaches DynamoDB.
@@ -168,7 +168,7 @@ impl Laptop {
         ran
     }
 
-    /// What a command that is carried out says to scripts.
+    /// The JSON of a command that is carried out.
     pub async fn json(&self, arguments: &[&str]) -> Value {
         let ran = self.run(&[arguments, &["--json"]].concat()).await;
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{arguments:?}");
@@ -304,7 +304,7 @@ impl Laptop {
         address
     }
 
-    /// What a function says that is asked to send to a number that was never sent to.
+    /// The outcome of a request to a number that was never sent to.
     pub async fn ask(&self, function: SocketAddr, key: &str, template: &str) -> String {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let order = json!({ "to": format!("+447400{number}"), "template_id": template });

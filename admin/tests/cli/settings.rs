@@ -1,4 +1,4 @@
-//! What may be set of a client, from the command line and from a file.
+//! Settings of a client, from the command line and from a file.
 
 use serde_json::{Value, json};
 

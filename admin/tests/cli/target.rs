@@ -233,15 +233,17 @@ async fn a_stack_tells_where_everything_is() {
     const CONFIRMED: &[&str] = &["PendingConfirmation", "arn:aws:sns:eu-west-1:0:alarms:1"];
     let laptop = Laptop::start().await;
     let address = cloud_formation().await;
-    let stack = async |name: &str, arguments: &[&str]| {
+    let stack_beside = async |sns: SocketAddr, name: &str, arguments: &[&str]| {
         let mut command = account(&laptop);
-        command.env(
-            "AWS_ENDPOINT_URL_CLOUDFORMATION",
-            format!("http://{address}"),
-        );
+        for (service, address) in [("CLOUDFORMATION", address), ("SNS", sns)] {
+            let endpoint = format!("http://{address}");
+            command.env(format!("AWS_ENDPOINT_URL_{service}"), endpoint);
+        }
         command.args(["--stack", name]).args(arguments);
         run(command, "").await
     };
+    let own_sns = laptop.services.addresses.sns;
+    let stack = async |name: &str, arguments: &[&str]| stack_beside(own_sns, name, arguments).await;
     let shown = stack("ours", &["recipient", "show", "--client", "demo", NUMBER]).await;
     assert_eq!(shown.json()["client"], "demo", "{}", shown.err);
     let text = ["--text", "${code}"];
@@ -263,15 +265,7 @@ async fn a_stack_tells_where_everything_is() {
     ];
     for (subscriptions, [state, detail]) in subscriptions {
         let sns = sns_of(false, None, subscriptions).await;
-        let mut command = account(&laptop);
-        command
-            .env(
-                "AWS_ENDPOINT_URL_CLOUDFORMATION",
-                format!("http://{address}"),
-            )
-            .env("AWS_ENDPOINT_URL_SNS", format!("http://{sns}"))
-            .args(["--stack", "ours", "doctor"]);
-        let doctor = run(command, "").await;
+        let doctor = stack_beside(sns, "ours", &["doctor"]).await;
         assert_eq!(doctor.code, 0, "{}", doctor.err);
         let checks = doctor.json()["checks"].clone();
         let alarms = checks.as_array().unwrap().last().unwrap();
